@@ -1,0 +1,35 @@
+"""What can go wrong in Swathe's own terms.
+
+Every message names the value, the rule it breaks and the remedy: it is printed to the user as it is, without a
+traceback. Anything that is not a `SwatheError` is a defect of Swathe.
+"""
+
+
+class SwatheError(Exception):
+    """Base of every error that a user can mend; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class SpecError(SwatheError):
+    """The spec breaks a rule; the message starts with the file and line where it does."""
+
+
+class TaskError(SwatheError):
+    """The task named by a spec cannot be loaded."""
+
+
+class LedgerError(SwatheError):
+    """The sweep's ledger cannot be opened, read or written."""
+
+
+class SweepLive(SwatheError):
+    """Another driver owns this sweep and was alive a moment ago."""
+
+
+class OwnershipLost(SwatheError):
+    """A later driver took this sweep over; nothing more may be written in this one's name."""
+
+
+class NotYetSupported(SpecError):
+    """The spec asks for something that the grammar knows and this version cannot do yet."""

@@ -1,0 +1,213 @@
+"""What a training function meets: the `Trial` handle, the shapes of parameters, and `Task`. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+Scalar = bool | int | float | str
+Condition = Mapping[str, Scalar]
+
+
+class StopTrial(BaseException):
+    """Raised inside `Trial.report` when the trial must end now.
+
+    A `BaseException`, so that an `except Exception` in a training function cannot swallow it.
+    """
+
+
+class ReportError(ValueError):
+    """A report that cannot be recorded: a wrong step, a metric twice at one step, a value that is no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    """A real number in [low, high]; `log` searches its logarithm, `step` quantises it to low + k*step."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    when: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    """A whole number in [low, high]; `log` searches its logarithm, `step` quantises it to low + k*step."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    when: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several values, in no particular order."""
+
+    choices: tuple[Scalar, ...]
+    when: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """`num` points 2**e with exponents e evenly spaced over [low, high], ends included."""
+
+    low: float
+    high: float
+    num: int
+    when: Condition | None = None
+
+    def values(self) -> tuple[float, ...]:
+        """The points, ascending. Exact powers of two wherever the exponent is whole."""
+        if self.num == 1:
+            return (2.0**self.low,)
+        width = self.high - self.low
+        return tuple(2.0 ** (self.low + width * k / (self.num - 1)) for k in range(self.num))
+
+
+Parameter = Float | Int | Choice | Lattice
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A statement of a paper as a number: `estimate` must lie on the named side of `threshold`."""
+
+    statement: str
+    threshold: float
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Sweepable training code.
+
+    `train(trial)` trains once and returns a mapping of final metrics. `metrics` are the names it promises to return,
+    each a column of the `trials` table. `smallest` are parameters at which it runs in about a second, for tests.
+    """
+
+    name: str
+    summary: str
+    train: Callable[[Trial], Mapping[str, float] | float | None]
+    metrics: tuple[str, ...] = ()
+    space: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
+    defaults: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    smallest: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    paper: str = ""
+    claims: tuple[Claim, ...] = ()
+
+
+class ReportSink(Protocol):
+    """Where a trial's reports go. `accept` may raise `StopTrial`."""
+
+    def accept(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+
+def derive_seed(sweep_seed: int, replicate: int, stream: str) -> int:
+    """A 31-bit seed, a pure function of its arguments; different streams are independent (SHA-256)."""
+    digest = hashlib.sha256(f"{sweep_seed}/{replicate}/{stream}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def as_number(value: Any) -> float:
+    """`value` as a float: Python and numpy numbers and tensors of one element. Raises `TypeError` for the rest."""
+    if isinstance(value, str | bytes | bytearray) or not hasattr(value, "__float__"):
+        raise TypeError(f"{value!r} is a {type(value).__name__}, not a number")
+    return float(value)
+
+
+class Trial:
+    """The handle a training function gets: what to train with, and where to report.
+
+    Training code needs nothing else of Swathe: no Ray, no Optuna, no Arrow.
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Scalar],
+        *,
+        name: str = "local/0/0",
+        sweep_seed: int = 0,
+        replicate: int = 0,
+        device: str = "cpu",
+        sink: ReportSink | None = None,
+        artifacts: Path | None = None,
+        shared: dict[str, Any] | None = None,
+    ) -> None:
+        self.params: Mapping[str, Scalar] = MappingProxyType(dict(params))
+        self.name = name
+        self.device = device
+        self._sweep_seed = sweep_seed
+        self._replicate = replicate
+        self._sink = sink
+        self._artifacts = artifacts
+        self._shared = {} if shared is None else shared
+        self._step = -1
+        self._seen: set[str] = set()
+        self._open = True
+
+    def seed(self, stream: str) -> int:
+        """A 31-bit seed for `stream` ("init", "data", ...); equal in every configuration of the same replicate."""
+        return derive_seed(self._sweep_seed, self._replicate, stream)
+
+    def report(self, step: int, state: object = None, **metrics: float) -> None:
+        """Record `metrics` at `step`.
+
+        Steps are whole numbers from 0 that never fall. The same metric twice at one step, or a value that is no
+        number, raises `ReportError`. NaN and infinities are recorded; in the objective they end the trial as
+        diverged. `state` (bytes, a folder, a mapping of arrays, or a callable that returns one) is taken only when a
+        checkpoint is due.
+        """
+        if not self._open:
+            raise ReportError(f"trial {self.name} has ended; a report at step {step!r} came too late")
+        if isinstance(step, bool) or not hasattr(step, "__index__"):
+            raise ReportError(f"step {step!r} is not a whole number; pass the training step as an int")
+        step = step.__index__()
+        if step < 0 or step < self._step:
+            rule = "steps start at 0" if step < 0 else f"steps never fall, and the last one was {self._step}"
+            raise ReportError(f"step {step} was reported, but {rule}")
+        if not metrics:
+            raise ReportError(f"the report at step {step} has no metric; write report({step}, loss=...)")
+        if step > self._step:
+            self._step, self._seen = step, set()
+        if twice := self._seen.intersection(metrics):
+            raise ReportError(f"metric {min(twice)!r} was reported twice at step {step}; report each once a step")
+        numbers: dict[str, float] = {}
+        for metric, value in metrics.items():
+            try:
+                numbers[metric] = as_number(value)
+            except (TypeError, ValueError) as error:
+                raise ReportError(f"metric {metric!r} at step {step}: {error}") from None
+        self._seen.update(numbers)
+        if self._sink is not None:
+            self._sink.accept(step, numbers)
+
+    def restore(self) -> Any | None:
+        """The state of this trial's last checkpoint, or None when it starts at step 0."""
+        return None
+
+    def artifact(self, name: str) -> Path:
+        """A path under which a file of this trial is kept; its folder exists. `name` may not leave the folder."""
+        if self._artifacts is None:
+            raise RuntimeError("this trial has no folder for artifacts; pass artifacts= when making a Trial by hand")
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"artifact {name!r} must be a relative path inside the trial's folder")
+        path = self._artifacts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def shared(self, key: str, factory: Callable[[], Any]) -> Any:
+        """`factory()`, made once per resident worker and kept under `key`; treat it as read-only."""
+        if key not in self._shared:
+            self._shared[key] = factory()
+        return self._shared[key]
+
+    def close(self) -> None:
+        """Refuse further reports; called by whoever made the handle."""
+        self._open = False
+
