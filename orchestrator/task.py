@@ -137,7 +137,7 @@ class Trial:
         device: str = "cpu",
         sink: ReportSink | None = None,
         artifacts: Path | None = None,
-        shared: dict[str, Any] | None = None,
+        share: Callable[[str, Callable[[], Any]], Any] | None = None,
     ) -> None:
         self.params: Mapping[str, Scalar] = MappingProxyType(dict(params))
         self.name = name
@@ -146,7 +146,7 @@ class Trial:
         self._replicate = replicate
         self._sink = sink
         self._artifacts = artifacts
-        self._shared = {} if shared is None else shared
+        self._share = share
         self._step = -1
         self._seen: set[str] = set()
         self._open = True
@@ -203,9 +203,7 @@ class Trial:
 
     def shared(self, key: str, factory: Callable[[], Any]) -> Any:
         """`factory()`, made once per resident worker and kept under `key`; treat it as read-only."""
-        if key not in self._shared:
-            self._shared[key] = factory()
-        return self._shared[key]
+        return factory() if self._share is None else self._share(key, factory)
 
     def close(self) -> None:
         """Refuse further reports; called by whoever made the handle."""

@@ -1,0 +1,165 @@
+"""From a trials frame to one curve per level: cost against log2 of the hyperparameter, seed by seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..orchestrator.errors import SwatheError
+from ..orchestrator.schema import METRIC, PARAM
+from .statistics import mean_curve
+
+Array = NDArray[np.float64]
+
+BIN = 1 / 8  # octaves: scattered points nearer than this are read as one
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One level's trials. `x` (points,) ascends, in octaves; `cost` (seeds, points), lower is better, is NaN where a
+    trial is missing and infinite where it diverged."""
+
+    level: float
+    x: Array
+    cost: Array
+
+    @property
+    def clean(self) -> NDArray[np.bool_]:
+        """Where (points,) no trial diverged."""
+        return ~np.isinf(self.cost).any(axis=0)
+
+    @property
+    def mean(self) -> Array:
+        """The seed-mean cost (points,), infinite where a trial diverged."""
+        return np.where(self.clean, mean_curve(np.where(np.isinf(self.cost), np.nan, self.cost)), np.inf)
+
+    @property
+    def lowest(self) -> float:
+        """The lowest mean cost; infinite when every point has diverged trials."""
+        return float(self.mean.min())
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """How far the first and the last point lie above the lowest; infinite where they diverged."""
+        mean = self.mean
+        low, high = (float(mean[k] - mean.min()) if np.isfinite(mean[k]) else np.inf for k in (0, -1))
+        return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """All levels, ascending. `logarithmic`: cost is the logarithm of the metric, else the metric or its negative.
+    `scattered`: the levels do not share their points. `excluded` counts trials that say nothing, by reason."""
+
+    curves: tuple[Curve, ...]
+    seeds: int
+    logarithmic: bool
+    sign: float
+    scattered: bool
+    excluded: Mapping[str, int]
+
+    def metric(self, cost: float) -> float:
+        """A cost in the units of the metric."""
+        return float(np.exp(cost)) if self.logarithmic else self.sign * cost
+
+    def at(self, level: float) -> Curve:
+        """The curve of one level."""
+        return next(curve for curve in self.curves if curve.level == level)
+
+    def best(self, level: float, x: float) -> float:
+        """The mean of the metric over seeds at the point `x` of a level; NaN when there is none."""
+        curve = self.at(level)
+        costs = curve.cost[:, curve.x == x]
+        return float(np.mean([self.metric(cost) for cost in costs[~np.isnan(costs)]])) if costs.size else float("nan")
+
+
+def numbers(trials: pd.DataFrame, column: str) -> Array:
+    """A column as floats (rows,), null as NaN. Raises `SwatheError` when it is missing or no number."""
+    if column not in trials.columns:
+        known = ", ".join(name for name in trials.columns if name.startswith((PARAM, METRIC)) or name == "value")
+        raise SwatheError(f"there is no column {column!r} among the trials; there are {known}")
+    try:
+        return trials[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise SwatheError(f"column {column!r} does not hold numbers, which a transfer study needs") from None
+
+
+def objective(trials: pd.DataFrame, metric: str) -> tuple[str, Array, NDArray[np.bool_]]:
+    """The column of `metric`, its values (rows,) and which rows diverged; a trial that counts as neither is NaN.
+
+    Diverged: the cause says so, or the trial is complete and its metric is not finite.
+    """
+    column = metric if metric in trials.columns else METRIC + metric
+    values = numbers(trials, column)
+    state, cause = text(trials, "state"), text(trials, "cause")
+    complete = state == "COMPLETE"
+    diverged = (cause == "diverged") | (complete & ~np.isfinite(values))
+    return column, np.where(complete & ~diverged, values, np.nan), diverged
+
+
+def text(trials: pd.DataFrame, column: str) -> NDArray[np.object_]:
+    """A column as words (rows,), null as the empty one; all empty where there is no such column."""
+    if column not in trials.columns:
+        return np.full(len(trials), "", dtype=object)
+    return trials[column].astype(object).where(trials[column].notna(), "").to_numpy(dtype=object)
+
+
+def exclusions(trials: pd.DataFrame, usable: NDArray[np.bool_]) -> dict[str, int]:
+    """How many of the trials are not `usable` (rows,), by cause or state, in words."""
+    state, cause = text(trials, "state")[~usable], text(trials, "cause")[~usable]
+    words = (why.replace("_", " ") if why else str(how).lower() for how, why in zip(state, cause, strict=True))
+    return dict(sorted(Counter(words).items()))
+
+
+def gather(trials: pd.DataFrame, axis: str, hyperparameter: str, metric: str, direction: str) -> Curves:
+    """The curves of a frame. Raises `SwatheError` when axis or hyperparameter are not positive numbers."""
+    if direction not in ("minimize", "maximize"):
+        raise SwatheError(f"direction {direction!r} is unknown; it is minimize or maximize")
+    _, values, diverged = objective(trials, metric)
+    level, knob = (_positive(trials, PARAM + name) for name in (axis, hyperparameter))
+    usable = ~np.isnan(values) | diverged
+    sign = 1.0 if direction == "minimize" else -1.0
+    finite = values[~np.isnan(values)]
+    logarithmic = direction == "minimize" and bool((finite > 0).all())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cost = np.where(diverged, np.inf, np.log(values) if logarithmic else sign * values)
+    table = pd.DataFrame(
+        {"level": level, "x": np.log2(knob).round(9), "cost": cost, "replicate": numbers(trials, "replicate")}
+    )[usable]
+    seeds = _common_seeds(table)
+    scattered = _scattered(table)
+    if scattered:
+        table["x"] = table.groupby(["level", np.floor(table["x"] / BIN)])["x"].transform("mean")
+    curves = tuple(_curve(float(str(value)), rows, seeds) for value, rows in table.groupby("level"))
+    return Curves(curves, len(seeds), logarithmic, sign, scattered, exclusions(trials, usable))
+
+
+def _positive(trials: pd.DataFrame, column: str) -> Array:
+    values = numbers(trials, column)
+    if len(values) and not (values > 0).all():
+        wrong = values[~(values > 0)][0]
+        raise SwatheError(f"column {column!r} holds {wrong}; a transfer study takes its logarithm, so it must be > 0")
+    return values
+
+
+def _common_seeds(table: pd.DataFrame) -> Sequence[float]:
+    """The replicates that every level has tried."""
+    present = [set(rows["replicate"]) for _, rows in table.groupby("level")]
+    return sorted(set.intersection(*present)) if present else []
+
+
+def _scattered(table: pd.DataFrame) -> bool:
+    """Whether the levels were searched at points of their own rather than on one lattice."""
+    counts = table.groupby("level")["x"].nunique()
+    return len(counts) > 1 and table["x"].nunique() > 1.5 * counts.max()
+
+
+def _curve(level: float, rows: pd.DataFrame, seeds: Sequence[float]) -> Curve:
+    pivot = rows.pivot_table(index="replicate", columns="x", values="cost", aggfunc="mean", dropna=False)
+    pivot = pivot.reindex(index=seeds).dropna(axis="columns", how="all")
+    return Curve(level, pivot.columns.to_numpy(dtype=np.float64), pivot.to_numpy(dtype=np.float64))

@@ -1,0 +1,258 @@
+"""The one place where classes become Ray actors. A dead worker becomes a lost worker in the scheduler's next tick."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from .errors import SwatheError
+from .isolation import pinned_threads
+from .ledger import Owner
+from .ledger.tables import url_of
+from .loading import load_task
+from .messages import Push, Reply, Suggestion
+from .runner import RunContext, Runner
+from .scheduler import HEARTBEAT_SECONDS, Scheduler
+from .search import Request
+from .signals import stop_signals
+from .spec import Sweep, parse
+from .worker import Worker, this_process
+
+POLL_SECONDS = 0.2
+STARTS_IN_VAIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The workers of a sweep: how many, and the share of the machine that each one gets."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+
+class WorkersFailing(SwatheError):
+    """Workers die before they have taken any work; the message says how."""
+
+
+class SchedulerActor:
+    """Mailbox around a `Scheduler`. Everything that has arrived by the time of a tick is committed as one."""
+
+    def __init__(self, folder: str, owner: Owner, takeover: bool, crew: Crew, working_directory: str) -> None:
+        self._folder = Path(folder)
+        self._scheduler = Scheduler(self._folder, url_of(self._folder), owner=owner, takeover=takeover)
+        self._crew = crew
+        self._working_directory = working_directory
+        self._mail: list[tuple[Push, asyncio.Future[Reply]]] = []
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+        self._proposed: list[tuple[Request, tuple[Suggestion, ...]]] = []
+        self._lost: list[str] = []
+        self._requests: asyncio.Queue[Request] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._alive = crew.count
+        self._failure: str | None = None
+
+    async def join(self, info: Any) -> None:
+        """Introduce a worker."""
+        self._scheduler.join(info)
+
+    async def exchange(self, push: Push) -> Reply:
+        """A worker's call; answered after the tick that commits it, or when there is a lease for it."""
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._mail.append((push, answer))
+        self._wake.set()
+        return await answer
+
+    async def drain(self) -> None:
+        """Start no more trials."""
+        self._draining = True
+        self._wake.set()
+
+    async def run(self) -> str:
+        """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
+        crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
+        searching = asyncio.create_task(self._search())
+        try:
+            while self._alive or self._scheduler.closed is None:
+                await self._sleep()
+                self._tick()
+                if self._failure is not None and not self._alive:
+                    raise WorkersFailing(self._failure)
+                await asyncio.to_thread(self._scheduler.compact)
+            await asyncio.to_thread(lambda: self._scheduler.compact(everything=True))
+            return self._scheduler.closed
+        finally:
+            searching.cancel()
+            for task in crew:
+                task.cancel()
+            self._scheduler.close()
+
+    async def _sleep(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), HEARTBEAT_SECONDS)
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _tick(self) -> None:
+        mail, self._mail = self._mail, []
+        proposed, self._proposed = self._proposed, []
+        lost, self._lost = self._lost, []
+        for push, answer in mail:
+            self._waiting[push.worker] = answer
+        ticked = self._scheduler.tick(
+            [push for push, _ in mail], proposed=proposed, lost=lost, drain=self._draining
+        )
+        for worker, reply in ticked.replies.items():
+            answer = self._waiting.pop(worker, None)
+            if answer is not None and not answer.done():
+                answer.set_result(reply)
+        for request in ticked.requests:
+            self._requests.put_nowait(request)
+
+    async def _search(self) -> None:
+        """Proposals are made one after another in a thread, so that a slow sampler does not hold up reports."""
+        while True:
+            request = await self._requests.get()
+            try:
+                suggestions = await asyncio.to_thread(self._scheduler.search.propose, request)
+            except Exception as error:
+                self._failure = f"the sampler failed on cell {request.cell}: {type(error).__name__}: {error}"
+                self._draining = True
+            else:
+                self._proposed.append((request, suggestions))
+            self._wake.set()
+
+    async def _keep_worker(self, index: int) -> None:
+        """Keep one place of the crew filled until the sweep closes."""
+        in_vain = 0
+        incarnation = 0
+        while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
+            name = f"worker-{index}.{incarnation}"
+            incarnation += 1
+            options = {"num_cpus": self._crew.cpus, "num_gpus": self._crew.gpus, "max_restarts": 0}
+            here = ray.get_runtime_context().current_actor
+            actor = ray.remote(WorkerActor).options(**options).remote(
+                name, str(self._folder), self._crew.cpus, self._working_directory
+            )
+            before = self._scheduler.undecided
+            try:
+                if await actor.run.remote(here):
+                    break
+            except RayActorError as error:
+                in_vain = in_vain + 1 if self._scheduler.undecided == before else 0
+                self._failure = f"workers keep dying: {_first_line(error)}"
+            except RayTaskError as error:
+                in_vain = STARTS_IN_VAIN
+                self._failure = f"worker {name} failed: {_first_line(error.cause or error)}"
+            self._lost.append(name)
+            self._waiting.pop(name, None)
+            ray.kill(actor)
+            self._wake.set()
+        self._alive -= 1
+        self._wake.set()
+
+
+class WorkerActor:
+    """A `Worker` in a process of its own."""
+
+    def __init__(self, name: str, folder: str, cpus: float, working_directory: str) -> None:
+        self._name = name
+        self._folder = Path(folder)
+        self._cpus = cpus
+        self._working_directory = working_directory
+
+    def run(self, scheduler: Any) -> bool:
+        """Work until dismissed; False means that a trial left threads behind and this process should end."""
+        os.chdir(self._working_directory)
+        with pinned_threads(max(1, int(self._cpus))):
+            sweep = _sweep_in(self._folder)
+            assert sweep.task is not None
+            context = RunContext.of(sweep, load_task(sweep.task, sweep.root), self._folder)
+            ray.get(scheduler.join.remote(this_process(self._name, context.device)))
+            return Worker(self._name, Runner(context), lambda push: ray.get(scheduler.exchange.remote(push))).run()
+
+
+def run_embedded(sweep: Sweep, folder: Path, workers: int | None, *, takeover: bool) -> str:
+    """Run the sweep in `folder` on a Ray of this machine; returns why it closed. The first Ctrl-C drains."""
+    with _local_ray(sweep, workers):
+        crew = Crew(workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
+        # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
+        scheduler = ray.remote(SchedulerActor).options(num_cpus=0).remote(
+            str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd())
+        )
+        running = scheduler.run.remote()
+        with stop_signals(lambda: scheduler.drain.remote()):
+            try:
+                while not ray.wait([running], timeout=POLL_SECONDS)[0]:
+                    pass
+                return ray.get(running)
+            except RayTaskError as error:
+                if isinstance(error.cause, SwatheError):
+                    raise error.cause from None
+                raise
+            except RayActorError as error:
+                cause = getattr(error, "cause", None)
+                raise cause if isinstance(cause, SwatheError) else error from None
+
+
+@contextmanager
+def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
+    """A Ray of our own on this machine, unless this process is connected to one already."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    cpus = max(float(os.cpu_count() or 1), (workers or 0) * sweep.resources.cpus)
+    ray.init(
+        address="local",
+        num_cpus=int(-(-cpus // 1)),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=100 * 2**20,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _places(sweep: Sweep) -> int:
+    """How many workers fit on this machine."""
+    have = ray.cluster_resources()
+    places = [have.get("CPU", 0.0) / sweep.resources.cpus]
+    if sweep.resources.gpus:
+        places.append(have.get("GPU", 0.0) / sweep.resources.gpus)
+    if min(places) < 1:
+        raise SwatheError(
+            f"a trial asks for {sweep.resources.cpus:g} cpus and {sweep.resources.gpus:g} gpus, and this machine has "
+            f"{have.get('CPU', 0.0):g} and {have.get('GPU', 0.0):g}; lower resources in the spec"
+        )
+    return int(min(places))
+
+
+def _sweep_in(folder: Path) -> Sweep:
+    from .ledger import Reader
+
+    reader = Reader(url_of(folder), folder.name)
+    try:
+        record = reader.sweep()
+    finally:
+        reader.close()
+    return parse(record.spec, source="ledger", root=Path(record.root))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,129 @@
+"""Committed rows of the ledger become Parquet parts, and parts and tail together become the tables of a sweep.
+
+A part is a pure function of the ledger and its range of commits. Its range is recorded before it is written, so a
+part begun by a driver that died is written again with the same name and the same content.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from . import schema, storage
+from .ledger import Ledger, PartRange, Reader, SweepRecord, Tail
+from .ledger.tables import url_of
+from .messages import TrialKey
+from .spec import Sweep, parse
+
+PART_ROWS = 50_000
+
+
+class Tables(NamedTuple):
+    """A sweep's two tables, of the schemas in `schema`."""
+
+    trials: pa.Table
+    metrics: pa.Table
+
+
+class Shape(NamedTuple):
+    """What turns ledger rows into table rows: the spec, the parameters of each cell, and the declared metrics."""
+
+    sweep: Sweep
+    cells: Mapping[str, Mapping[str, Any]]
+    metrics: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sweep: Sweep, metrics: Sequence[str]) -> Shape:
+        """The shape of a sweep whose task declares `metrics`."""
+        cells = {cell.key: {**cell.values, **sweep.fixed} for cell in sweep.cells}
+        return cls(sweep, cells, tuple(metrics))
+
+    @classmethod
+    def read(cls, record: SweepRecord) -> Shape:
+        """The shape of a sweep that the ledger knows."""
+        return cls.of(parse(record.spec, source="ledger", root=Path(record.root)), record.metrics)
+
+    def trials_schema(self) -> pa.Schema:
+        """The schema of this sweep's `trials`."""
+        return schema.trials(self.sweep.parameter_kinds(), self.metrics)
+
+
+def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> int:
+    """Write all that has been committed, unfinished parts first; return the number of parts."""
+    written = 0
+    while (part := ledger.plan_part()) is not None:
+        tail = reader.tail(part)
+        storage.write_table(folder / "trials", part_name(part), trials_table(tail.trials, shape))
+        storage.write_table(folder / "metrics", part_name(part), metrics_table(tail.blobs))
+        ledger.finish_part(part)
+        written += 1
+    return written
+
+
+def read_tables(folder: Path) -> Tables:
+    """The tables of the sweep in `folder`: its parts and the ledger's tail, at one moment. Ended trials only."""
+    reader = Reader(url_of(folder), folder.resolve().name)
+    try:
+        return assemble(folder, Shape.read(reader.sweep()), reader.tail())
+    finally:
+        reader.close()
+
+
+def assemble(folder: Path, shape: Shape, tail: Tail) -> Tables:
+    """Parts and tail as whole tables."""
+    layout = shape.trials_schema()
+    trials = [storage.read_table(folder / "trials", part_name(part), layout) for part in tail.parts]
+    metrics = [storage.read_table(folder / "metrics", part_name(part), schema.METRICS) for part in tail.parts]
+    return Tables(
+        pa.concat_tables([*trials, trials_table(tail.trials, shape)]).unify_dictionaries(),
+        pa.concat_tables([*metrics, metrics_table(tail.blobs)]).unify_dictionaries(),
+    )
+
+
+def part_name(part: PartRange) -> str:
+    """The file name of a part; both tables use the same."""
+    return f"part-{part.first:012d}-{part.last:012d}.parquet"
+
+
+def metrics_table(blobs: Sequence[bytes]) -> pa.Table:
+    """Metric rows of ledger blobs as one table."""
+    tables = [schema.decode_rows(blob) for blob in blobs]
+    return pa.concat_tables([schema.METRICS.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+
+
+def trials_table(rows: Sequence[Mapping[str, Any]], shape: Shape) -> pa.Table:
+    """Rows of the ledger's trial table as `trials`."""
+    layout = shape.trials_schema()
+    params = [{**shape.cells[row["cell"]], **json.loads(row["params"])} for row in rows]
+    finals = [json.loads(row["metrics"]) for row in rows]
+    columns = [_column(field, rows, params, finals, shape) for field in layout]
+    return pa.Table.from_arrays(columns, schema=layout)
+
+
+def _column(
+    field: pa.Field,
+    rows: Sequence[Mapping[str, Any]],
+    params: Sequence[Mapping[str, Any]],
+    finals: Sequence[Mapping[str, float]],
+    shape: Shape,
+) -> pa.Array:
+    name: str = field.name
+    if name.startswith(schema.PARAM):
+        values = [each.get(name.removeprefix(schema.PARAM)) for each in params]
+        if shape.sweep.parameter_kinds()[name.removeprefix(schema.PARAM)] == "json":
+            values = [None if value is None else json.dumps(value) for value in values]
+    elif name.startswith(schema.METRIC):
+        values = [each.get(name.removeprefix(schema.METRIC)) for each in finals]
+    elif name == "trial":
+        values = [str(TrialKey(row["cell"], row["configuration"], row["replicate"])) for row in rows]
+    elif pa.types.is_timestamp(field.type):
+        values = [round(row[name] * 1e6) for row in rows]
+    else:
+        values = [row[name] for row in rows]
+    if pa.types.is_dictionary(field.type):
+        return pa.array(values, type=pa.string()).dictionary_encode().cast(field.type)
+    return pa.array(values, type=field.type)

@@ -1,0 +1,186 @@
+"""Drives a sweep from beginning to end: makes or opens its folder, runs it somewhere, says how it ended."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from . import provenance, storage
+from .errors import LedgerError, NotYetSupported, SpecError
+from .isolation import pinned_threads
+from .ledger import Ledger, Reader, SweepRecord
+from .ledger.tables import url_of
+from .ledger.writing import refuse_live
+from .loading import load_task
+from .messages import Cause, Push, Reply
+from .runner import RunContext, Runner, declared_metrics
+from .scheduler import Scheduler
+from .signals import stop_signals
+from .spec import Sweep, parse
+from .task import Task
+from .worker import Worker, this_process
+
+CLUSTERS = ("embedded", "inline")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to run a sweep: where its folder goes, on what, with how many workers (None: as many as fit)."""
+
+    directory: Path
+    cluster: str = "embedded"
+    workers: int | None = None
+    takeover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a sweep ended: `reason` is finished or drained, `exit_code` what the command line returns."""
+
+    folder: Path
+    reason: str
+    exit_code: int
+    failed_share: float
+
+
+def run(sweep: Sweep, launch: Launch, started: Callable[[Path], None] = lambda folder: None) -> Finished:
+    """Run `sweep`, or go on with it, until it is finished or drained. `started` is told its folder.
+
+    Raises a `SwatheError` before anything is written when the spec, the task or the cluster cannot be used.
+    """
+    _check_cluster(launch)
+    task = load_task(_task_name(sweep), sweep.root)
+    folder = prepare(sweep, task, launch)
+    started(folder)
+    if launch.cluster == "inline":
+        reason = _run_inline(sweep, task, folder, launch)
+    else:
+        # Ray takes a second to import, and nothing else here needs it.
+        from . import actors
+
+        reason = actors.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover)
+    return _finish(sweep, folder, reason)
+
+
+def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
+    """The sweep's folder, made when it is new; raises when it holds another sweep or is being driven by another."""
+    if task.metrics and sweep.metric not in task.metrics:
+        near = get_close_matches(sweep.metric, task.metrics, n=1, cutoff=0.0)
+        raise SpecError(
+            f"metric {sweep.metric!r} is none that task {task.name} reports ({', '.join(task.metrics)}); "
+            f"did you mean metric: {near[0]}?"
+        )
+    folder = launch.directory / sweep.name
+    url = url_of(folder)
+    record = _existing(url, sweep.name) if (folder / "ledger.db").exists() else None
+    if record is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write_text(folder / "spec.yaml", sweep.to_yaml())
+        storage.write_text(folder / "provenance.json", provenance.as_json(provenance.collect(sweep.root)))
+        fields = {"spec": sweep.to_yaml(), "root": str(sweep.root), "metrics": declared_metrics(sweep, task)}
+        Ledger.create(url, sweep.name, fields)
+        return folder
+    if not launch.takeover:
+        refuse_live(sweep.name, record.owner if record.status == "running" else {}, record.heartbeat, time.time())
+    _refuse_changes(sweep, parse(record.spec, source=str(folder / "spec.yaml"), root=Path(record.root)), folder)
+    return folder
+
+
+def _task_name(sweep: Sweep) -> str:
+    assert sweep.task is not None, "the spec refuses what has no task"
+    return sweep.task
+
+
+def _check_cluster(launch: Launch) -> None:
+    if launch.cluster not in CLUSTERS:
+        near = get_close_matches(launch.cluster, CLUSTERS, n=1, cutoff=0.0)[0]
+        raise NotYetSupported(
+            f"cluster {launch.cluster!r} is unknown; this version runs {' and '.join(CLUSTERS)}; did you mean {near}?"
+        )
+    if launch.workers is not None and launch.workers < 1:
+        raise SpecError(f"--workers {launch.workers} is below 1; a sweep needs at least one worker")
+    if launch.cluster == "inline" and launch.workers not in (None, 1):
+        raise SpecError(
+            f"--workers {launch.workers} does not go with the inline cluster, which is this one process; "
+            "leave it out, or use --cluster embedded"
+        )
+
+
+def _existing(url: str, name: str) -> SweepRecord | None:
+    """The sweep, or None when its ledger was made and the driver died before it was filled."""
+    reader = Reader(url, name)
+    try:
+        return reader.sweep()
+    except LedgerError:
+        return None
+    finally:
+        reader.close()
+
+
+def _refuse_changes(sweep: Sweep, recorded: Sweep, folder: Path) -> None:
+    new, old = sweep.identity(), recorded.identity()
+    for field in new:
+        if json.dumps(new[field], sort_keys=True) != json.dumps(old[field], sort_keys=True):
+            raise SpecError(
+                f"{folder} holds a sweep whose {field} is {old[field]!r}, and this spec says {new[field]!r}; "
+                f"that makes it another sweep: give it another name"
+            )
+    for field in ("configurations", "seeds", "grid"):
+        was, is_now = getattr(recorded, field), getattr(sweep, field)
+        if was != is_now:
+            raise NotYetSupported(
+                f"{folder} was begun with {field} {was!r}, and this spec says {is_now!r}; a sweep cannot be extended "
+                "in this version: give it another name"
+            )
+
+
+def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch) -> str:
+    scheduler = Scheduler(folder, url_of(folder), takeover=launch.takeover)
+    draining = threading.Event()
+    one_at_a_time = threading.Lock()
+    search = scheduler.search
+
+    def exchange(push: Push) -> Reply:
+        with one_at_a_time:
+            ticked = scheduler.tick([push], drain=draining.is_set())
+            replies, requests = dict(ticked.replies), ticked.requests
+            while requests:
+                ticked = scheduler.tick(proposed=[(request, search.propose(request)) for request in requests])
+                replies.update(ticked.replies)
+                requests = ticked.requests
+            scheduler.compact()
+            return replies[push.worker]
+
+    context = RunContext.of(sweep, task, folder)
+    info = this_process("inline", context.device)
+    scheduler.join(info)
+    try:
+        with pinned_threads(max(1, int(sweep.resources.cpus))), stop_signals(draining.set):
+            while not Worker(info.worker, Runner(context), exchange).run():
+                # A trial left threads behind, and this process cannot be replaced; the next trials share it.
+                pass
+        scheduler.compact(everything=True)
+        assert scheduler.closed is not None
+        return scheduler.closed
+    finally:
+        scheduler.close()
+
+
+def _finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
+    reader = Reader(url_of(folder), sweep.name)
+    try:
+        progress = reader.progress()
+    finally:
+        reader.close()
+    causes = progress.causes()
+    failed = sum(causes.values()) - causes.get(Cause.DIVERGED, 0)
+    share = failed / max(1, progress.count())
+    if reason == "drained":
+        return Finished(folder, reason, 130, share)
+    return Finished(folder, reason, 1 if share > sweep.limits.failures else 0, share)
+

@@ -1,0 +1,192 @@
+"""Reading a ledger without disturbing its writer: what `status`, `results` and the live display show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..errors import LedgerError
+from ..messages import Cause, State, TrialKey
+from . import tables as t
+from .writing import HEARTBEAT_LIMIT, Owner, PartRange
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """A sweep as its ledger knows it. Times are Unix seconds; `metrics` the declared final metrics."""
+
+    name: str
+    spec: str
+    root: str
+    metrics: tuple[str, ...]
+    amendments: tuple[str, ...]
+    status: str
+    owner: Mapping[str, Any]
+    heartbeat: float
+    created: float
+
+    def live(self, now: float) -> bool:
+        """Whether a driver is at work on it."""
+        if self.status != "running" or not self.owner:
+            return False
+        return now - self.heartbeat <= HEARTBEAT_LIMIT and not Owner(**self.owner).gone()
+
+
+@dataclass(frozen=True, slots=True)
+class CellProgress:
+    """Decided trials of one cell: how many by state and cause, the best value, and the seconds they took."""
+
+    cell: str
+    counts: Mapping[tuple[State, Cause | None], int]
+    lowest: float | None
+    highest: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Decided trials of a sweep; `retried` are attempts that did not decide their trial."""
+
+    cells: Mapping[str, CellProgress]
+    retried: int
+    status: str
+
+    def count(self, *states: State) -> int:
+        """Decided trials in the given states; in any state when none is given."""
+        counts = (pair for cell in self.cells.values() for pair in cell.counts.items())
+        return sum(number for (state, _), number in counts if not states or state in states)
+
+    def causes(self) -> dict[Cause, int]:
+        """Failed trials by cause."""
+        found: dict[Cause, int] = {}
+        for cell in self.cells.values():
+            for (_, cause), number in cell.counts.items():
+                if cause:
+                    found[cause] = found.get(cause, 0) + number
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed trial: its cause, searched parameters and traceback."""
+
+    trial: TrialKey
+    cause: Cause
+    attempt: int
+    params: Mapping[str, Any]
+    error: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A consistent view of the results: finished parts, and what has been committed since.
+
+    `trials` are rows of the ledger's trial table as mappings, `blobs` payloads of metric rows.
+    """
+
+    parts: tuple[PartRange, ...]
+    trials: tuple[Mapping[str, Any], ...]
+    blobs: tuple[bytes, ...]
+
+
+class Reader:
+    """Read-only access to one sweep of a ledger."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        self._engine = t.open_engine(url)
+
+    def sweep(self) -> SweepRecord:
+        """The sweep's own row."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == self.name)).one_or_none()
+        if row is None:
+            raise LedgerError(f"the ledger holds no sweep named {self.name}")
+        return SweepRecord(
+            name=row.name,
+            spec=row.spec,
+            root=row.root,
+            metrics=tuple(row.metrics),
+            amendments=tuple(row.amendments),
+            status=row.status,
+            owner=row.owner,
+            heartbeat=row.heartbeat,
+            created=row.created,
+        )
+
+    def progress(self) -> Progress:
+        """Counts and best values by cell."""
+        c = t.trial.c
+        mine = c.sweep == self.name
+        value = sa.func.min(c.value), sa.func.max(c.value), sa.func.sum(c.ended - c.started)
+        counted = sa.select(c.cell, c.state, c.cause, sa.func.count(), *value).where(mine)
+        with self._engine.connect() as connection:
+            groups = connection.execute(counted.group_by(c.cell, c.state, c.cause)).all()
+            retried = sa.select(sa.func.count()).where(t.attempt.c.sweep == self.name, ~t.attempt.c.late)
+            attempts = connection.execute(retried).scalar_one()
+            status = connection.execute(sa.select(t.sweep.c.status).where(t.sweep.c.name == self.name)).scalar_one()
+        cells: dict[str, list[Any]] = {}
+        for group in groups:
+            cells.setdefault(group[0], []).append(group)
+        return Progress({cell: _cell_progress(cell, each) for cell, each in cells.items()}, attempts, status)
+
+    def failures(self, limit: int = 20) -> tuple[Failure, ...]:
+        """The latest failed trials."""
+        c = t.trial.c
+        failed = sa.select(t.trial).where(c.sweep == self.name, c.state == State.FAIL.value)
+        with self._engine.connect() as connection:
+            rows = connection.execute(failed.order_by(c.ended.desc(), c.commit.desc()).limit(limit)).all()
+        return tuple(
+            Failure(
+                TrialKey(row.cell, row.configuration, row.replicate),
+                Cause(row.cause),
+                row.attempt,
+                json.loads(row.params),
+                row.error,
+                row.worker,
+            )
+            for row in rows
+        )
+
+    def suggestion(self, trial: TrialKey) -> Mapping[str, Any] | None:
+        """The searched parameters of a trial, or None when its configuration has not been proposed."""
+        c = t.generation.c
+        proposed = sa.select(c.suggestions).where(c.sweep == self.name, c.cell == trial.cell)
+        with self._engine.connect() as connection:
+            for text in connection.execute(proposed).scalars():
+                for number, params, _ in json.loads(text):
+                    if number == trial.configuration:
+                        return params
+        return None
+
+    def tail(self, part: PartRange | None = None) -> Tail:
+        """All results, or, given a `part`, just the commits in it."""
+        with self._engine.connect() as connection:
+            done = sa.select(t.part).where(t.part.c.sweep == self.name, t.part.c.done).order_by(t.part.c.first)
+            parts = tuple(PartRange(row.first, row.last) for row in connection.execute(done))
+            first = part.first if part else max((each.last for each in parts), default=0) + 1
+            last = part.last if part else 2**62
+            inside = t.trial.c.commit.between(first, last)
+            chosen = sa.select(t.trial).where(t.trial.c.sweep == self.name, inside)
+            order = (t.trial.c.cell, t.trial.c.configuration, t.trial.c.replicate)
+            trials = tuple(dict(row) for row in connection.execute(chosen.order_by(*order)).mappings())
+            blobs = sa.select(t.rows.c.payload).where(t.rows.c.sweep == self.name, t.rows.c.commit.between(first, last))
+            payloads = tuple(connection.execute(blobs.order_by(t.rows.c.commit, t.rows.c.id)).scalars())
+        return Tail(parts, trials, payloads)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+
+def _cell_progress(cell: str, groups: Sequence[Any]) -> CellProgress:
+    counts = {(State(state), Cause(cause) if cause else None): number for _, state, cause, number, *_ in groups}
+    lows = [low for *_, low, _, _ in groups if low is not None]
+    highs = [high for *_, high, _ in groups if high is not None]
+    seconds = sum(total or 0.0 for *_, total in groups)
+    return CellProgress(cell, counts, min(lows, default=None), max(highs, default=None), seconds)

@@ -1,0 +1,84 @@
+"""Ledger rows as plain mappings, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..messages import DiscardOutcome, RecordAttempt, RecordOutcome, RowBlob, Suggestion, WorkerInfo
+
+
+def decode_suggestions(text: str) -> tuple[Suggestion, ...]:
+    """The inverse of what the ledger keeps of a generation."""
+    return tuple(Suggestion(number, params, by) for number, params, by in json.loads(text))
+
+
+def generation_row(name: str, cell: str, generation: int, suggestions: tuple[Suggestion, ...]) -> dict[str, Any]:
+    plain = [[each.configuration, dict(each.params), each.proposed_by] for each in suggestions]
+    return {"sweep": name, "cell": cell, "generation": generation, "suggestions": json.dumps(plain)}
+
+
+def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -> dict[str, Any]:
+    outcome = record.outcome
+    return {
+        "sweep": name,
+        **outcome.trial._asdict(),
+        "generation": record.generation,
+        "params": json.dumps(dict(record.suggestion.params)),
+        "proposed_by": record.suggestion.proposed_by,
+        "state": outcome.state.value,
+        "cause": outcome.cause.value if outcome.cause else None,
+        "attempt": outcome.attempt,
+        "value": outcome.value,
+        "metrics": json.dumps(dict(outcome.metrics)),
+        "steps": outcome.steps,
+        "started": outcome.started,
+        "ended": outcome.ended,
+        "worker": info.worker,
+        "node": info.node,
+        "device": info.device,
+        "lanes": 1,
+        "lease": record.lease,
+        "error": outcome.error,
+        "commit": commit,
+    }
+
+
+def attempt_row(name: str, now: float, record: RecordAttempt) -> dict[str, Any]:
+    return {
+        "sweep": name,
+        **record.trial._asdict(),
+        "attempt": record.attempt,
+        "cause": record.cause.value,
+        "late": False,
+        "lease": record.lease,
+        "worker": record.worker,
+        "at": now,
+    }
+
+
+def late_row(name: str, now: float, record: DiscardOutcome) -> dict[str, Any]:
+    outcome = record.outcome
+    return {
+        "sweep": name,
+        **outcome.trial._asdict(),
+        "attempt": outcome.attempt,
+        "cause": outcome.cause.value if outcome.cause else None,
+        "late": True,
+        "lease": record.lease,
+        "worker": record.worker,
+        "at": now,
+    }
+
+
+def blob_row(name: str, commit: int, lease: int, blob: RowBlob) -> dict[str, Any]:
+    running = str(blob.running) if blob.running else None
+    number = None if blob.running else commit
+    return {
+        "sweep": name,
+        "trial": running,
+        "lease": lease,
+        "commit": number,
+        "count": blob.count,
+        "payload": blob.payload,
+    }

@@ -1,0 +1,164 @@
+"""The ledger's tables and how to open its database."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from ..errors import LedgerError
+
+_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "glusterfs", "9p"}
+
+metadata = sa.MetaData()
+
+sweep = sa.Table(
+    "sweep",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("root", sa.Text, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("amendments", sa.JSON, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("heartbeat", sa.Float, nullable=False),
+    sa.Column("owner", sa.JSON, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("commits", sa.Integer, nullable=False),
+    sa.Column("leases", sa.Integer, nullable=False),
+)
+
+generation = sa.Table(
+    "generation",
+    metadata,
+    sa.Column("sweep", sa.String, primary_key=True),
+    sa.Column("cell", sa.String, primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("suggestions", sa.Text, nullable=False),
+)
+
+trial = sa.Table(
+    "trial",
+    metadata,
+    sa.Column("sweep", sa.String, primary_key=True),
+    sa.Column("cell", sa.String, primary_key=True),
+    sa.Column("configuration", sa.Integer, primary_key=True),
+    sa.Column("replicate", sa.Integer, primary_key=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("params", sa.Text, nullable=False),
+    sa.Column("proposed_by", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("cause", sa.String),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("metrics", sa.Text, nullable=False),
+    sa.Column("steps", sa.Integer),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float, nullable=False),
+    sa.Column("worker", sa.String, nullable=False),
+    sa.Column("node", sa.String, nullable=False),
+    sa.Column("device", sa.String, nullable=False),
+    sa.Column("lanes", sa.Integer, nullable=False),
+    sa.Column("lease", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("commit", sa.Integer, nullable=False, index=True),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sweep", sa.String, nullable=False, index=True),
+    sa.Column("cell", sa.String, nullable=False),
+    sa.Column("configuration", sa.Integer, nullable=False),
+    sa.Column("replicate", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("cause", sa.String),
+    sa.Column("late", sa.Boolean, nullable=False),
+    sa.Column("lease", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+# `trial` is the name of a trial whose end has not been seen; `commit` is null until its rows are known to count.
+rows = sa.Table(
+    "rows",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sweep", sa.String, nullable=False),
+    sa.Column("trial", sa.String),
+    sa.Column("lease", sa.Integer, nullable=False),
+    sa.Column("commit", sa.Integer),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Index("rows_by_commit", "sweep", "commit"),
+    sa.Index("rows_by_trial", "sweep", "trial"),
+)
+
+# A part of Parquet that holds the commits first..last; `done` when both of its files are durable.
+part = sa.Table(
+    "part",
+    metadata,
+    sa.Column("sweep", sa.String, primary_key=True),
+    sa.Column("first", sa.Integer, primary_key=True),
+    sa.Column("last", sa.Integer, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+)
+
+
+def url_of(folder: Path) -> str:
+    """The URL of the SQLite ledger in a sweep's folder."""
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def open_engine(url: str, *, create: bool = False) -> sa.Engine:
+    """An engine for `url`; makes the tables when `create`. Raises `LedgerError` when it cannot be used."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise LedgerError(f"ledger {parsed.render_as_string()} is no SQLite file; only SQLite works in this version")
+    path = Path(parsed.database or "")
+    if not create and not path.exists():
+        raise LedgerError(f"{path} does not exist; `swathe run` makes it when it starts a sweep")
+    if create:
+        _refuse_network_filesystem(path)
+    engine = sa.create_engine(url, connect_args={"timeout": 30.0})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin)
+    try:
+        if create:
+            metadata.create_all(engine)
+        with engine.connect() as connection:
+            connection.execute(sa.select(sweep.c.name).limit(1))
+    except sa.exc.DatabaseError as error:
+        engine.dispose()
+        raise LedgerError(f"{path} cannot be used as a ledger: {error.orig}; restore it from a copy") from None
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    # FULL: a commit is on the disk when it returns. WAL: readers never wait for the writer.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin(connection: sa.Connection) -> None:
+    # The driver's own transaction control begins one only at the first write, so reads would not be of one moment.
+    connection.exec_driver_sql("BEGIN")
+
+
+def _refuse_network_filesystem(path: Path) -> None:
+    folder = path.resolve().parent
+    mounts = [each for each in psutil.disk_partitions(all=True) if folder.is_relative_to(each.mountpoint)]
+    if not mounts:
+        return
+    nearest = max(mounts, key=lambda each: len(each.mountpoint))
+    if nearest.fstype in _NETWORK_FILESYSTEMS:
+        raise LedgerError(
+            f"{folder} lies on {nearest.fstype} ({nearest.mountpoint}), where SQLite's write-ahead log is not safe; "
+            "name a folder on a local disk with --dir"
+        )

@@ -1,0 +1,67 @@
+"""What the grammar of a spec knows and this version cannot do yet: one line each, removed when it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .spec_errors import Path, Refusal, dotted, show
+
+
+class Later(NamedTuple):
+    """A later version's feature: where a spec asks for it, by which values, what it would do, what to write today."""
+
+    path: Path
+    asked_by: Callable[[Any], bool]
+    feature: str
+    remedy: str
+
+
+SAMPLERS = ("nsga2", "cmaes", "hyperband")
+
+
+def _given(value: Any) -> bool:
+    return value is not None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+LATER = (
+    Later(("command",), _given, "run a command", "name a Python function with `task: train.py:train`"),
+    Later(("metric",), _is_list, "optimise several metrics", "name one metric"),
+    Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
+    Later(("pruner",), _given, "prune trials", "leave `pruner` out"),
+    Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
+    Later(("limits", "trial"), _given, "end a trial at a deadline", "write `trial: null`"),
+    Later(("limits", "stall"), _given, "end a stalled trial", "write `stall: null`"),
+    Later(("limits", "sweep"), _given, "end a sweep at a deadline", "write `sweep: null`"),
+    Later(("fuse",), _is_number, "fuse a given number of lanes", "write `fuse: auto`"),
+    Later(("study",), _given, "plan a study", "leave `study` out"),
+    Later(("stop",), _given, "stop a sweep by a rule", "leave `stop` out"),
+    Later(("enqueue",), _given, "start from given configurations", "leave `enqueue` out"),
+    Later(("warm_start",), _given, "learn from another sweep", "leave `warm_start` out"),
+    Later(("isolate",), _given, "run each trial in a process of its own", "leave `isolate` out"),
+)
+
+
+def refuse(path: Path, value: Any) -> None:
+    """Raise `Refusal` when `value` at `path` asks for something of a later version."""
+    for later in LATER:
+        if later.path == path and later.asked_by(value):
+            message = f"{dotted(path)} is {show(value)}, but this version cannot {later.feature} yet; {later.remedy}"
+            raise Refusal(message, path)
+
+
+def refuse_all(sweep: object) -> None:
+    """`refuse` for every value of a sweep whose form and rules have been checked."""
+    for later in LATER:
+        value: Any = sweep
+        for name in later.path:
+            value = getattr(value, str(name))
+        refuse(later.path, value)

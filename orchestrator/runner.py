@@ -1,0 +1,228 @@
+"""Runs one trial: calls the task, and turns whatever it does into a typed outcome."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from .isolation import isolated, watched_threads
+from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
+from .schema import MetricRow
+from .spec import Sweep
+from .task import StopTrial, Task, Trial, as_number
+
+ERROR_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What all trials of a sweep share. `metrics` are the declared final metrics, `metric` among them."""
+
+    train: Callable[[Trial], Any]
+    metric: str
+    metrics: tuple[str, ...]
+    seed: int
+    folder: Path
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, sweep: Sweep, task: Task, folder: Path) -> RunContext:
+        """The context of `sweep`, whose results go to `folder`."""
+        device = "cuda:0" if sweep.resources.gpus else "cpu"
+        return cls(task.train, sweep.metric, declared_metrics(sweep, task), sweep.seed, folder.resolve(), device)
+
+
+def declared_metrics(sweep: Sweep, task: Task) -> tuple[str, ...]:
+    """The final metrics that are columns of `trials`: the objective first, then the others the task promises."""
+    return (sweep.metric, *(name for name in task.metrics if name != sweep.metric))
+
+
+class UnusableResult(Exception):
+    """What the training function returned cannot be recorded; the message is for the user."""
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report."""
+
+    name: str
+    attempt: int
+    metric: str
+    add: Callable[[MetricRow], None]
+    verdict: Callable[[], Verdict]
+    diverged: bool = False
+    last: float | None = None
+    steps: int | None = None
+
+    def accept(self, step: int | None, metrics: Mapping[str, float], *, final: bool = False) -> None:
+        """Record `metrics`; raises `StopTrial` when the trial is to end here."""
+        if self.diverged:
+            raise StopTrial
+        now = round(time.time() * 1e6)
+        for metric, value in metrics.items():
+            self.add(MetricRow(self.name, self.attempt, step, now, metric, value, final))
+        if step is not None:
+            self.steps = step
+        if self.metric in metrics:
+            self.last = metrics[self.metric]
+            self.diverged = not math.isfinite(self.last)
+        if self.diverged or self.verdict() is Verdict.STOP:
+            raise StopTrial
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs the trials of one worker, one after another. `shared` is what they keep between them."""
+
+    context: RunContext
+    shared: dict[str, Any] = field(default_factory=dict[str, Any])
+    resident: set[threading.Thread] = field(default_factory=set[threading.Thread])
+
+    def run(
+        self,
+        assignment: Assignment,
+        add: Callable[[MetricRow], None],
+        verdict: Callable[[], Verdict] = lambda: Verdict.CONTINUE,
+    ) -> tuple[Outcome, list[threading.Thread]]:
+        """The outcome of one trial, and the threads that it left running."""
+        trial_key, context = assignment.trial, self.context
+        recorder = Recorder(str(trial_key), assignment.attempt, context.metric, add, verdict)
+        handle = self._handle(assignment, recorder)
+        started = time.time()
+        error: BaseException | None = None
+        result: Any = None
+        log = log_path(context.folder, trial_key)
+        with watched_threads(self.resident) as left, isolated(handle.seed("global"), log):
+            try:
+                result = context.train(handle)
+            except BaseException as caught:
+                error = caught
+            handle.close()
+        outcome = self._judge(assignment, recorder, result, error, (started, time.time()))
+        return outcome, left
+
+    def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
+        trial = assignment.trial
+        return Trial(
+            assignment.params,
+            name=str(trial),
+            sweep_seed=self.context.seed,
+            replicate=trial.replicate,
+            device=self.context.device,
+            sink=recorder,
+            artifacts=self.context.folder / "artifacts" / trial.cell / f"{trial.configuration}.{trial.replicate}",
+            share=self._share,
+        )
+
+    def _share(self, key: str, factory: Callable[[], Any]) -> Any:
+        if key not in self.shared:
+            before = set(threading.enumerate())
+            self.shared[key] = factory()
+            # Threads of shared objects (a data loader's, say) stay with the worker, not with the trial.
+            self.resident.update(set(threading.enumerate()) - before)
+        return self.shared[key]
+
+    def _judge(
+        self,
+        assignment: Assignment,
+        recorder: Recorder,
+        result: Any,
+        error: BaseException | None,
+        times: tuple[float, float],
+    ) -> Outcome:
+        def ended(state: State, **details: Any) -> Outcome:
+            return Outcome(
+                assignment.trial,
+                assignment.attempt,
+                state,
+                steps=recorder.steps,
+                started=times[0],
+                ended=times[1],
+                **details,
+            )
+
+        if recorder.diverged:
+            return ended(State.FAIL, cause=Cause.DIVERGED)
+        if isinstance(error, StopTrial) and recorder.verdict() is Verdict.STOP:
+            return ended(State.PRUNED, value=recorder.last)
+        if error is not None:
+            return ended(State.FAIL, cause=cause_of(error), error=describe(error))
+        try:
+            returned = read_result(result, self.context.metric, recorder.last)
+        except UnusableResult as unusable:
+            return ended(State.FAIL, cause=Cause.USER_ERROR, error=str(unusable))
+        declared = {name: value for name, value in returned.items() if name in self.context.metrics}
+        others = {name: value for name, value in returned.items() if name not in self.context.metrics}
+        if others:
+            recorder.accept(None, others, final=True)
+        value = returned[self.context.metric]
+        if not math.isfinite(value):
+            return ended(State.FAIL, cause=Cause.DIVERGED, metrics=declared)
+        return ended(State.COMPLETE, value=value, metrics=declared)
+
+
+def log_path(folder: Path, trial: TrialKey) -> Path:
+    """Where a trial's output goes; the file exists only when it printed something."""
+    return folder / "logs" / trial.cell / f"{trial.configuration}.{trial.replicate}.log"
+
+
+def cause_of(error: BaseException) -> Cause:
+    """The cause that an exception stands for."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return Cause.OUT_OF_MEMORY
+    return Cause.USER_ERROR
+
+
+def describe(error: BaseException) -> str:
+    """The traceback as the user needs it: without our own frames, bounded in length, its end kept."""
+    if isinstance(error, SystemExit):
+        first = f"the training function called sys.exit({error.code!r}); return the metrics instead\n"
+    else:
+        first = ""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    text = first + "".join(traceback.format_exception(type(error), error, frames))
+    return text if len(text) <= ERROR_CHARACTERS else "[...]\n" + text[-ERROR_CHARACTERS:]
+
+
+def read_result(result: Any, metric: str, last: float | None) -> dict[str, float]:
+    """The final metrics that a training function returned, the objective among them.
+
+    A mapping of names to numbers; a number, which is the objective; or None when the objective was reported. Raises
+    `UnusableResult` for anything else.
+    """
+    if result is None:
+        if last is None:
+            raise UnusableResult(
+                f"the training function returned None and never reported {metric!r}; "
+                f"return {{{metric!r}: value}} or call trial.report(step, {metric}=value)"
+            )
+        return {metric: last}
+    if not isinstance(result, Mapping):
+        return {metric: _number(metric, result)}
+    if metric not in result:
+        names = [str(name) for name in result]
+        near = get_close_matches(metric, names, n=1, cutoff=0.0) if names else []
+        hint = f"; did you mean metric: {near[0]}?" if near else ""
+        raise UnusableResult(
+            f"the spec's metric is {metric!r}, "
+            f"but the training function returned {', '.join(names) or 'no metric'}{hint}"
+        )
+    return {str(name): _number(str(name), value) for name, value in result.items()}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return as_number(value)
+    except (TypeError, ValueError) as error:
+        raise UnusableResult(f"the training function returned {error} for metric {name!r}") from None
+
+

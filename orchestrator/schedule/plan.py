@@ -1,0 +1,50 @@
+"""What a sweep has to do, as the schedule sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..messages import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """One cell: its key and the parameters that all of its trials share (grid and fixed)."""
+
+    key: str
+    params: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The numbers that decide what is run.
+
+    `configurations` and `replicates` are per cell; `generation` is G and `lag` the number of generations whose values
+    a view leaves out. `sequential` says that the search reads values: generation g then waits for all of generation
+    g - 1 - lag, otherwise generations are opened as workers need them. `attempts` bounds the charged executions of a
+    trial.
+    """
+
+    cells: tuple[CellPlan, ...]
+    configurations: int
+    replicates: int = 1
+    generation: int = 4
+    lag: int = 1
+    sequential: bool = True
+    attempts: int = 3
+
+    @property
+    def generations(self) -> int:
+        """How many generations a cell has; the last one may be short."""
+        return -(-self.configurations // self.generation)
+
+    @property
+    def trials(self) -> int:
+        """All trials of the sweep."""
+        return len(self.cells) * self.configurations * self.replicates
+
+    def numbers(self, generation: int) -> range:
+        """The configuration numbers of one generation."""
+        first = generation * self.generation
+        return range(first, min(first + self.generation, self.configurations))

@@ -1,0 +1,135 @@
+"""What is known of a cell: which generations were proposed, which trials are decided, and with what value.
+
+Decided trials cost nine bytes each, so that a sweep of 100,000 trials fits; the suggestions of a configuration are
+kept only until all its replicates are decided.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..messages import Cause, State, Suggestion, TrialKey
+from .plan import CellPlan, Plan
+
+_OPEN = 0
+_SUCCESS = {State.COMPLETE: 1, State.PRUNED: 2}
+_FAILURE = {cause: 10 + index for index, cause in enumerate(Cause)}
+_DECIDED = {code: (state, None) for state, code in _SUCCESS.items()} | {
+    code: (State.FAIL, cause) for cause, code in _FAILURE.items()
+}
+
+
+class Decision(NamedTuple):
+    """A trial's final word. `value` is None unless the trial is COMPLETE or PRUNED."""
+
+    state: State
+    cause: Cause | None
+    value: float | None
+
+
+class Observation(NamedTuple):
+    """What a view shows of one configuration: state, cause and the mean value over its successful replicates.
+
+    RUNNING stands for unfinished; FAIL with cause None for a configuration that only its surroundings made fail.
+    """
+
+    state: State
+    cause: Cause | None
+    value: float | None
+
+
+class CellResults:
+    """The mutable record of one cell. Only `ScheduleState` changes it."""
+
+    def __init__(self, cell: CellPlan, plan: Plan) -> None:
+        self.cell = cell
+        self.proposed = 0
+        self.open: dict[int, Suggestion] = {}
+        self.remaining: dict[int, int] = {}
+        self.seconds: float | None = None
+        self._plan = plan
+        self._codes = bytearray()
+        self._values = array("d")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CellResults):
+            return NotImplemented
+        return self._facts() == other._facts()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _facts(self) -> tuple[object, ...]:
+        return (self.cell.key, self.proposed, self.open, self.remaining, bytes(self._codes), self._values.tobytes())
+
+    def propose(self, generation: int, suggestions: tuple[Suggestion, ...]) -> None:
+        """Take in the next generation's suggestions; every trial in it is open."""
+        count = len(suggestions) * self._plan.replicates
+        self.proposed = generation + 1
+        self.remaining[generation] = count
+        self.open.update((suggestion.configuration, suggestion) for suggestion in suggestions)
+        self._codes.extend(bytes(count))
+        self._values.extend([math.nan] * count)
+
+    def decide(self, configuration: int, replicate: int, decision: Decision) -> None:
+        """Write down a trial's final word and forget what is no longer needed."""
+        place = self._place(configuration, replicate)
+        assert self._codes[place] == _OPEN, "a trial is decided once"
+        self._codes[place] = _FAILURE[decision.cause] if decision.cause else _SUCCESS[decision.state]
+        self._values[place] = math.nan if decision.value is None else decision.value
+        generation = configuration // self._plan.generation
+        self.remaining[generation] -= 1
+        if not self.remaining[generation]:
+            del self.remaining[generation]
+        if all(self.decided(configuration, each) for each in range(self._plan.replicates)):
+            del self.open[configuration]
+
+    def decided(self, configuration: int, replicate: int) -> bool:
+        """Whether the trial has its final word."""
+        return self._codes[self._place(configuration, replicate)] != _OPEN
+
+    def decision(self, configuration: int, replicate: int) -> Decision | None:
+        """The trial's final word, or None."""
+        place = self._place(configuration, replicate)
+        if self._codes[place] == _OPEN:
+            return None
+        state, cause = _DECIDED[self._codes[place]]
+        return Decision(state, cause, None if cause else self._values[place])
+
+    def undecided(self) -> Iterator[TrialKey]:
+        """The open trials of proposed generations, in order."""
+        for configuration in sorted(self.open):
+            for replicate in range(self._plan.replicates):
+                if not self.decided(configuration, replicate):
+                    yield TrialKey(self.cell.key, configuration, replicate)
+
+    @property
+    def frontier(self) -> int:
+        """All generations below this one are decided."""
+        return min(self.remaining, default=self.proposed)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to propose or to decide."""
+        return self.proposed == self._plan.generations and not self.remaining
+
+    def observe(self, configuration: int) -> Observation:
+        """The configuration over its replicates: COMPLETE when at least half of them succeeded."""
+        decisions = [self.decision(configuration, each) for each in range(self._plan.replicates)]
+        known = [decision for decision in decisions if decision is not None]
+        if len(known) < len(decisions):
+            return Observation(State.RUNNING, None, None)
+        values = [decision.value for decision in known if decision.value is not None]
+        if 2 * len(values) >= len(known):
+            pruned = all(decision.state is State.PRUNED for decision in known if decision.value is not None)
+            return Observation(State.PRUNED if pruned else State.COMPLETE, None, math.fsum(values) / len(values))
+        causes = [decision.cause for decision in known if decision.cause]
+        for cause in (Cause.DIVERGED, Cause.USER_ERROR):
+            if cause in causes:
+                return Observation(State.FAIL, cause, None)
+        return Observation(State.FAIL, None, None)
+
+    def _place(self, configuration: int, replicate: int) -> int:
+        return configuration * self._plan.replicates + replicate

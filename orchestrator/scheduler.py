@@ -1,0 +1,231 @@
+"""The one owner of a sweep: the schedule, the search's history and the ledger, a tick at a time. Knows nothing of Ray.
+
+A tick takes what workers pushed, lets the pure schedule decide, commits everything in one transaction, and only then
+answers. Starting is resuming: the constructor restores whatever the ledger holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .compaction import PART_ROWS, Shape, write_parts
+from .ledger import Batch, Ledger, Owner, Reader
+from .messages import (
+    CloseSweep,
+    DiscardOutcome,
+    DismissWorker,
+    DrainRequested,
+    Event,
+    GenerationProposed,
+    GrantLease,
+    Instruction,
+    LeaseWanted,
+    ProposeGeneration,
+    Push,
+    RecordAttempt,
+    RecordOutcome,
+    Reply,
+    RowBlob,
+    Scalar,
+    Suggestion,
+    TrialsEnded,
+    WorkerInfo,
+    WorkerLost,
+)
+from .schedule import CellPlan, Plan, ScheduleState
+from .search import Request, Search
+from .spec import Sweep
+
+HEARTBEAT_SECONDS = 5.0
+PART_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What a tick leads to: replies by worker, and generations to be proposed, wherever the caller likes."""
+
+    replies: Mapping[str, Reply] = field(default_factory=dict[str, Reply])
+    requests: Sequence[Request] = ()
+
+
+def plan_of(sweep: Sweep) -> Plan:
+    """The sweep as the schedule sees it."""
+    return Plan(
+        cells=tuple(CellPlan(cell.key, {**cell.values, **sweep.fixed}) for cell in sweep.cells),
+        configurations=sweep.per_cell,
+        replicates=sweep.seeds,
+        generation=sweep.generation_size,
+        lag=sweep.lag,
+        sequential=search_of(sweep).sequential,
+        attempts=sweep.limits.attempts,
+    )
+
+
+def search_of(sweep: Sweep) -> Search:
+    """The sweep's sampler."""
+    minimize = sweep.direction == "minimize"
+    return Search(sweep.sampler.name, sweep.search, sweep.seed, minimize, sweep.startup)
+
+
+class Scheduler:
+    """Decides, writes and answers for one sweep. Not safe for threads: its caller lets in one at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        owner: Owner | None = None,
+        takeover: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._reader = Reader(url, folder.name)
+        self._ledger = Ledger(url, folder.name, clock=clock)
+        self._ledger.claim(owner or Owner.here(), force=takeover)
+        self._shape = Shape.read(self._reader.sweep())
+        sweep = self._shape.sweep
+        snapshot = self._ledger.snapshot()
+        self.search = search_of(sweep)
+        self._state = ScheduleState.restore(plan_of(sweep), snapshot)
+        self._history: dict[str, list[Mapping[str, Scalar]]] = {cell.key: [] for cell in sweep.cells}
+        for cell, _, suggestions in snapshot.proposals:
+            self._remember(cell, suggestions)
+        self._partial = self._ledger.partial_trials()
+        self._infos: dict[str, WorkerInfo] = {}
+        self._committed = self._clock()
+        self._compacted = self._clock()
+        self._fresh = 0
+
+    @property
+    def closed(self) -> str | None:
+        """Why the sweep has closed, or None while it goes on."""
+        return self._state.closed
+
+    @property
+    def undecided(self) -> int:
+        """Trials without a final word."""
+        return self._state.undecided
+
+    def join(self, info: WorkerInfo) -> None:
+        """Introduce a worker before its first push."""
+        self._infos[info.worker] = info
+
+    def tick(
+        self,
+        pushes: Sequence[Push] = (),
+        *,
+        proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]] = (),
+        lost: Iterable[str] = (),
+        drain: bool = False,
+    ) -> Ticked:
+        """Take everything in, decide, commit, answer. Raises `OwnershipLost` when another driver has taken over."""
+        instructions: list[Instruction] = []
+        rows: list[tuple[int, RowBlob]] = []
+        for event in self._events(proposed, lost, drain):
+            instructions += self._state.handle(event)
+        for push in pushes:
+            if push.lease is not None and self._state.holds(push.worker, push.lease):
+                rows += ((push.lease, blob) for blob in push.rows)
+            for event in self._events_of(push):
+                instructions += self._state.handle(event)
+        self._partial.update(blob.running for _, blob in rows if blob.running)
+        self._commit(instructions, rows, [(r.cell, r.generation, suggestions) for r, suggestions in proposed])
+        for request, suggestions in proposed:
+            self._remember(request.cell, suggestions)
+        requests = [self._request(each) for each in instructions if isinstance(each, ProposeGeneration)]
+        return Ticked(self._replies(pushes, instructions), requests)
+
+    def compact(self, *, everything: bool = False) -> int:
+        """Write the parts that are due (see `write_parts`); may run beside ticks, from another thread."""
+        late = self._clock() - self._compacted >= PART_SECONDS and self._fresh > 0
+        if not (everything or late or self._fresh >= PART_ROWS):
+            return 0
+        self._compacted, self._fresh = self._clock(), 0
+        return write_parts(self._folder, self._ledger, self._reader, self._shape)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._ledger.close()
+        self._reader.close()
+
+    # In
+
+    def _events(
+        self, proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]], lost: Iterable[str], drain: bool
+    ) -> Iterable[Event]:
+        now = self._clock()
+        for request, suggestions in proposed:
+            yield GenerationProposed(now, request.cell, request.generation, suggestions)
+        yield from (WorkerLost(now, worker) for worker in lost)
+        if drain:
+            yield DrainRequested(now)
+
+    def _events_of(self, push: Push) -> Iterable[Event]:
+        now = self._clock()
+        if push.lease is not None and push.outcomes:
+            yield TrialsEnded(now, push.worker, push.lease, push.outcomes)
+        if push.wants_lease:
+            yield LeaseWanted(now, push.worker)
+
+    # Durable
+
+    def _commit(
+        self,
+        instructions: Sequence[Instruction],
+        rows: Sequence[tuple[int, RowBlob]],
+        proposals: Sequence[tuple[str, int, tuple[Suggestion, ...]]],
+    ) -> None:
+        outcomes = [(each, self._infos[each.worker]) for each in instructions if isinstance(each, RecordOutcome)]
+        closing = [each.reason for each in instructions if isinstance(each, CloseSweep)]
+        leases = [each.lease.number for each in instructions if isinstance(each, GrantLease)]
+        batch = Batch(
+            proposals=proposals,
+            outcomes=outcomes,
+            attempts=[each for each in instructions if isinstance(each, RecordAttempt)],
+            late=[each for each in instructions if isinstance(each, DiscardOutcome)],
+            rows=rows,
+            leases=max(leases, default=0),
+            status=closing[0] if closing else None,
+            partial=frozenset(self._partial),
+        )
+        if batch.proposals or outcomes or batch.attempts or batch.late or rows or leases or closing:
+            self._ledger.commit(batch)
+        elif self._clock() - self._committed >= HEARTBEAT_SECONDS:
+            self._ledger.heartbeat()
+        else:
+            return
+        self._committed = self._clock()
+        self._partial -= {record.outcome.trial for record, _ in outcomes}
+        self._fresh += len(outcomes) + sum(blob.count for _, blob in rows)
+
+    # Out
+
+    def _request(self, order: ProposeGeneration) -> Request:
+        numbers = self._state.plan.numbers(order.generation)
+        if not self.search.sequential:
+            return Request(order.cell, order.generation, numbers)
+        history = self._history[order.cell][: numbers.start]
+        return Request(order.cell, order.generation, numbers, history, self._state.view(order.cell, order.generation))
+
+    def _remember(self, cell: str, suggestions: Iterable[Suggestion]) -> None:
+        if self.search.sequential:
+            self._history[cell].extend(each.params for each in suggestions)
+
+    def _replies(self, pushes: Sequence[Push], instructions: Sequence[Instruction]) -> dict[str, Reply]:
+        """Replies to all pushes but those that want a lease while there is none."""
+        stop = self._state.draining or self._state.closed is not None
+        replies = {push.worker: Reply(returned=stop) for push in pushes if not push.wants_lease}
+        for each in instructions:
+            match each:
+                case GrantLease(lease=lease):
+                    replies[lease.worker] = Reply(lease=lease)
+                case DismissWorker(worker=worker):
+                    replies[worker] = Reply(dismissed=True)
+                case _:
+                    pass
+        return replies

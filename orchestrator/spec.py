@@ -1,0 +1,261 @@
+"""What the user asked: the `Sweep` model, from YAML 1.2 files or from Python, and its JSON Schema."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+
+from . import conditions, postponed, spec_rules, spec_schema
+from .document import dump, parse_document, read_text
+from .parameters import kind
+from .spec_errors import Fault, from_validation
+from .spec_sections import (
+    MODEL_SAMPLERS,
+    SAMPLERS,
+    Limits,
+    Pruner,
+    Resources,
+    Sampler,
+    Section,
+    named,
+    one_resources,
+)
+from .spec_values import Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, Text, Wish
+from .task import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of grid values. `key` names it by content, whatever else the grid holds."""
+
+    index: int
+    key: str
+    values: Mapping[str, Scalar]
+
+
+class Sweep(Section):
+    """One request: which code to train, over which axes and searched parameters, how often, and with what.
+
+    Takes what a spec file holds, as plain values; parameters may also be `Float`, `Int`, `Choice` and `Lattice`.
+    Raises `SpecError`. `search` is kept in the order of drawing: after what conditions name, then by name.
+    """
+
+    name: Name = Field(
+        description="The sweep's name and its folder's: letters, digits, . _ and -.",
+        examples=["lr-transfer-mnist"],
+    )
+    task: Text | None = Field(
+        default=None,
+        description="The code to train: file.py:function, module:function or a bundled paper.",
+        examples=["train.py:train"],
+    )
+    command: Text | None = Field(
+        default=None, description="A command to run instead. Later version.", examples=["python t.py"]
+    )
+    metric: Metric = Field(description="The reported or returned metric that is optimised.", examples=["val_loss"])
+    direction: Literal["minimize", "maximize"] = Field(
+        default="minimize", description="Whether low or high values are good.", examples=["minimize"]
+    )
+    grid: Grid = Field(
+        default_factory=dict, description="Axes: every combination of their values is a cell with its own search."
+    )
+    fixed: Fixed = Field(default_factory=dict, description="Parameters with one value for all trials.")
+    search: Search = Field(default_factory=dict, description="Parameters that the sampler proposes in each cell.")
+    seeds: int = Field(
+        default=1, ge=1, description="Replicates of each configuration, paired across them.", examples=[3]
+    )
+    configurations: int | None = Field(
+        default=None,
+        ge=1,
+        description="Configurations in each cell; under the grid sampler all by default.",
+        examples=[24],
+    )
+    sampler: Annotated[Sampler, BeforeValidator(named)] = Field(
+        description="How configurations are proposed: a name, or a mapping; tpe by default.", examples=["tpe"]
+    )
+    pruner: Pruner | None = Field(default=None, description="Which trials are ended early. Later version.")
+    resources: Annotated[Resources, BeforeValidator(one_resources)] = Field(
+        default=Resources(), description="What one trial occupies while it runs.", examples=[{"cpus": 1}]
+    )
+    limits: Limits = Field(
+        default=Limits(), description="What ends attempts, trials or the sweep.", examples=[{"attempts": 3}]
+    )
+    fuse: Fuse = Field(
+        default="auto", description="Trials of equal shape in one program: auto or off.", examples=["auto"]
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="The number from which all randomness follows.", examples=[0]
+    )
+    study: Wish | None = Field(default=None, description="Later version.", examples=["transfer"])
+    stop: Wish | None = Field(default=None, description="Later version.", examples=[{"value": 0.1}])
+    enqueue: Enqueue | None = Field(default=None, description="Configurations to try first. Later version.")
+    warm_start: Wish | None = Field(
+        default=None, description="A sweep to learn from. Later version.", examples=["NAME"]
+    )
+    isolate: Literal["process"] | None = Field(default=None, description="Later version.", examples=["process"])
+
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def __init__(self, /, **values: Any) -> None:
+        values.setdefault("sampler", "tpe" if values.get("search") else "random")
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise from_validation(error, type(self)) from None
+        self._check()
+
+    def _check(self) -> None:
+        spec_rules.check_code(self.task, self.command)
+        spec_rules.check_names(self.grid, self.search, self.fixed)
+        spec_rules.check_configurations(self.search, self.sampler.name, self.configurations)
+        if self._has_model:
+            spec_rules.check_model(self.per_cell, self.generation_size, self.lag)
+        spec_rules.check_extent(self.grid, self.per_cell, self.seeds)
+        if len({cell.key for cell in self.cells}) < len(self.cells):
+            raise Fault("two cells of the grid share their key by chance; rename an axis", ("grid",))
+        postponed.refuse_all(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both ask for the same; 1 and 1.0 are not, the folder does not matter."""
+        return isinstance(other, Sweep) and self._canonical == other._canonical
+
+    def __hash__(self) -> int:
+        return hash(self._canonical)
+
+    @cached_property
+    def _canonical(self) -> str:
+        return json.dumps(self.model_dump(exclude_none=True))
+
+    @property
+    def _has_model(self) -> bool:
+        return bool(self.search) and self.sampler.name in MODEL_SAMPLERS
+
+    @property
+    def root(self) -> Path:
+        """The folder from which a relative task path starts: the spec file's, or the working directory."""
+        return self._root
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every combination of grid values, the last axis varying fastest; one empty cell without a grid."""
+        combinations = itertools.product(*self.grid.values())
+        cells = (dict(zip(self.grid, values, strict=True)) for values in combinations)
+        return tuple(Cell(index, cell_key(values), values) for index, values in enumerate(cells))
+
+    @cached_property
+    def per_cell(self) -> int:
+        """Configurations of each cell."""
+        if not self.search:
+            return 1
+        return conditions.count(self.search) if self.configurations is None else self.configurations
+
+    @property
+    def generation_size(self) -> int:
+        """Configurations proposed together; 1 without search."""
+        if not self.search:
+            return 1
+        return self.sampler.generation or (4 if self._has_model else 16)
+
+    @property
+    def lag(self) -> int:
+        """How many generations before its own a model does not see; 0 where there is no model."""
+        if not self._has_model:
+            return 0
+        return 1 if self.sampler.lag is None else self.sampler.lag
+
+    @property
+    def startup(self) -> int:
+        """How many finished configurations a model needs."""
+        return spec_rules.startup(self.generation_size)
+
+    @property
+    def model_share(self) -> float:
+        """The share of configurations that a model proposes, in [0, 1]; 0.0 for samplers without one."""
+        if not self._has_model:
+            return 0.0
+        first = spec_rules.first_modelled(self.generation_size, self.lag)
+        return max(0, self.per_cell - first) / self.per_cell
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but is hardly meant."""
+        found: list[str] = []
+        if self._has_model and self.model_share < 0.5:
+            half = 2 * spec_rules.first_modelled(self.generation_size, self.lag)
+            found.append(
+                f"only {self.model_share:.0%} of {self.per_cell} configurations see a model; "
+                f"write `configurations: {half}` or more, or lower generation or lag"
+            )
+        if not self.search and self.sampler != Sampler(name="random"):
+            found.append(f"sampler {self.sampler.name} has no effect without search; remove it")
+        if self.search and not self._has_model and self.sampler.lag is not None:
+            found.append(f"lag {self.sampler.lag} has no effect with sampler {self.sampler.name}; remove it")
+        return tuple(found)
+
+    def parameter_kinds(self) -> dict[str, str]:
+        """The column type of each parameter (grid, search, fixed): int, float, bool, str or json."""
+        return {
+            **{name: kind(values) for name, values in self.grid.items()},
+            **{name: kind(parameter) for name, parameter in self.search.items()},
+            **{name: kind((value,)) for name, value in self.fixed.items()},
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it the same sweep, ready for JSON; what an amendment may change is left out."""
+        kept = {"task", "command", "metric", "direction", "search", "fixed", "pruner", "seed"}
+        return {
+            **self.model_dump(include=kept),
+            "grid": sorted(self.grid),
+            "sampler": self.sampler.name if self.search else None,
+            "generation": self.generation_size,
+            "lag": self.lag,
+        }
+
+    def to_yaml(self) -> str:
+        """The spec as a YAML document, defaults included; `parse` reads an equal sweep from it."""
+        return dump(self.model_dump(exclude_none=True))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A sweep with some fields replaced, checked like any other; nothing derived is carried over."""
+        copy = type(self)(**{**self.model_dump(exclude_none=True), **(update or {})})
+        copy._root = self._root
+        return copy
+
+
+def cell_key(values: Mapping[str, Scalar]) -> str:
+    """Ten hexadecimal digits from the grid values of a cell, whatever the order of axes; 1, 1.0, true, "1" differ."""
+    canonical = json.dumps(dict(values), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep in a spec file, with `overrides` such as `search.lr.low=1e-5`. Raises `SpecError`."""
+    return parse(read_text(path), str(path), overrides, path.absolute().parent)
+
+
+def parse(text: str, source: str = "<spec>", overrides: Sequence[str] = (), root: Path | None = None) -> Sweep:
+    """The sweep in the text of a spec. `source` names it in errors, `root` is where relative task paths start.
+
+    Raises `SpecError` whose message starts with `source:line:`, or with `--set TEXT:` where an override is at fault.
+    """
+    document = parse_document(text, source, overrides)
+    try:
+        sweep = Sweep(**document.data)
+    except Fault as fault:
+        raise fault.at(document.place(fault.path)) from None
+    if root is not None:
+        sweep._root = root
+    return sweep
+
+
+def json_schema() -> dict[str, Any]:
+    """The grammar of a spec as a JSON Schema, draft 2020-12; editors complete from it."""
+    return spec_schema.complete(Sweep.model_json_schema(), SAMPLERS)

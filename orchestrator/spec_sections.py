@@ -1,0 +1,121 @@
+"""The nested sections of a spec: sampler, pruner, resources and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from . import postponed
+from .spec_errors import Fault, broken, from_validation, nearest, require_text_keys, show
+from .spec_values import Duration, Size
+from .task import Scalar
+
+MODEL_SAMPLERS = ("tpe", "gp")
+SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
+PRUNERS = ("halving", "median", "percentile", "patient", "threshold")
+
+
+class Section(BaseModel):
+    """A mapping of the spec: immutable, without unknown keys, and without silent conversions ("3" is no number)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _sampler_name(value: Any) -> Any:
+    """A known sampler's name. Raises `Fault`."""
+    if isinstance(value, str) and value not in SAMPLERS:
+        path = ("sampler", "name")
+        if value.casefold() in postponed.SAMPLERS:
+            postponed.refuse(path, value.casefold())
+        raise Fault(f"there is no sampler {show(value)}; {nearest(value, SAMPLERS)}", path)
+    return value
+
+
+def _pruner_name(value: Any) -> Any:
+    """A known pruner's name. Raises `Fault`."""
+    if isinstance(value, str) and value not in (*PRUNERS, "hyperband"):
+        raise Fault(f"there is no pruner {show(value)}; {nearest(value, PRUNERS)}", ("pruner", "name"))
+    return value
+
+
+def named(value: Any) -> Any:
+    """`tpe` as short for `{name: tpe}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+SamplerName = Annotated[Literal["tpe", "gp", "random", "grid", "qmc"], BeforeValidator(_sampler_name)]
+PrunerName = Annotated[str, BeforeValidator(_pruner_name), WithJsonSchema({"enum": list(PRUNERS)})]
+
+
+class Sampler(Section):
+    """How configurations are proposed. tpe and gp learn from earlier generations, the others do not."""
+
+    name: SamplerName = Field(description="tpe and gp use a model; random, grid and qmc do not.", examples=["tpe"])
+    generation: int | None = Field(
+        default=None, ge=1, description="Configurations proposed together; 4 with a model, otherwise 16.", examples=[4]
+    )
+    lag: int | None = Field(
+        default=None, ge=0, description="Generations that may still run when the next is proposed; 1.", examples=[1]
+    )
+
+
+class Pruner(BaseModel):
+    """Which trials are ended early. Later version."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float | None]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    name: PrunerName = Field(description="The rule by which trials are compared.", examples=["halving"])
+
+
+class Resources(Section):
+    """What one trial occupies while it runs."""
+
+    cpus: float = Field(default=1.0, gt=0, description="CPU cores; training threads are pinned to it.", examples=[1])
+    gpus: float = Field(default=0.0, ge=0, description="GPUs, or a share of one.", examples=[0.5])
+    memory: Size | None = Field(default=None, description="Bytes, or an amount such as 4GiB.", examples=["4GiB"])
+
+
+class _Rule(Resources):
+    when: Mapping[str, Scalar] | None = None
+
+
+def one_resources(value: Any) -> Any:
+    """A mapping of resources; a list of rules is valid in form and refused for now. Raises `Fault`."""
+    if not isinstance(value, list | tuple):
+        return value
+    rules: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+    if not rules:
+        raise broken(("resources",), value, "a list of rules needs one", "write {cpus: 1, gpus: 0}")
+    for position, rule in enumerate(rules):
+        path = ("resources", position)
+        try:
+            _Rule.model_validate(require_text_keys(rule, path))
+        except ValidationError as error:
+            raise from_validation(error, _Rule, path) from None
+    postponed.refuse(("resources",), rules)
+    return rules
+
+
+class Limits(Section):
+    """What ends attempts, trials, workers or the sweep. Durations: 90s, 10m, 1.5h, or seconds."""
+
+    trial: Duration | None = Field(default=None, description="Longest run of a trial. Later version.", examples=["10m"])
+    stall: Duration | None = Field(
+        default=None, description="Longest silence of a trial. Later version.", examples=["5m"]
+    )
+    sweep: Duration | None = Field(
+        default=None, description="Longest run of the sweep. Later version.", examples=["2h"]
+    )
+    attempts: int = Field(default=3, ge=1, description="Charged executions of a trial before it fails.", examples=[3])
+    workers: int | None = Field(
+        default=None, ge=1, description="Most workers at a time; null: what fits.", examples=[4]
+    )
+    orphan: Duration = Field(
+        default=600.0, description="Time after which a worker without scheduler ends.", examples=["10m"]
+    )
+    failures: float = Field(
+        default=0.1, ge=0, le=1, description="Share of trials that may fail without the sweep failing.", examples=[0.1]
+    )

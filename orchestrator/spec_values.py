@@ -1,0 +1,156 @@
+"""The types of single values in a spec: how each is written, checked and described."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+
+from . import postponed, spec_schema
+from .conditions import in_order
+from .parameters import parse_fixed, parse_grid, parse_search, plain_parameter, scalar
+from .spec_errors import broken, require_text_keys
+from .task import Parameter, Scalar
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = r"(\d+(?:\.\d+)?)\s*([smhd])"
+_BYTES = {
+    "": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate(("k", "M", "G", "T"), start=1)},
+    **{f"{letter}iB": 1024**power for power, letter in enumerate(("K", "M", "G", "T"), start=1)},
+}
+_SIZE = rf"(\d+(?:\.\d+)?)\s*({'|'.join(unit for unit in _BYTES if unit)})"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
+_METRIC = r"[A-Za-z_][A-Za-z0-9_./-]{0,99}"
+
+
+def plain_name(value: Any) -> Any:
+    """The name of a sweep, which is also that of its folder. Raises `ValueError`."""
+    if isinstance(value, str) and not re.fullmatch(_NAME, value):
+        rule = "a name is no path: it holds letters, digits, . _ and - (at most 100) and starts with none of . and -"
+        raise ValueError(rule)
+    return value
+
+
+def seconds(value: Any) -> Any:
+    """A duration as seconds: `90s`, `10m`, `1.5h`, `2d`, or a number of seconds. Raises `ValueError`."""
+    if isinstance(value, str):
+        match = re.fullmatch(_DURATION, value.strip())
+        if match is None:
+            raise ValueError("a duration is a number with one unit, s, m, h or d, or a number of seconds")
+        value = float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+def size(value: Any) -> Any:
+    """An amount of memory in bytes: `4GiB`, `500MB`, or a number of bytes. Raises `ValueError`."""
+    if isinstance(value, str):
+        match = re.fullmatch(_SIZE, value.strip())
+        if match is None:
+            raise ValueError("memory is a number with one unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB")
+        value = int(float(match[1]) * _BYTES[match[2]])
+    return value
+
+
+def text(value: Any) -> Any:
+    """Text that says something. Raises `ValueError`."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def one_metric(value: Any) -> Any:
+    """The name of a metric; a list of names is valid in form and refused for now. Raises `ValueError` or `Fault`."""
+    names: list[Any] = list(value) if isinstance(value, list | tuple) else [value]  # pyright: ignore[reportUnknownArgumentType]
+    for name in names:
+        if isinstance(name, str) and not re.fullmatch(_METRIC, name):
+            rule = "a metric's name starts with a letter or _ and holds letters, digits, _ . / - (at most 100)"
+            raise ValueError(rule)
+    if isinstance(value, list | tuple) and names and all(isinstance(name, str) for name in names):
+        postponed.refuse(("metric",), value)
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def enqueued(value: Any) -> Any:
+    """A list of configurations, each a mapping of parameters to values. Raises `Fault`."""
+    if not isinstance(value, list | tuple):
+        raise broken(("enqueue",), value, "must be a list of configurations", "write [{lr: 0.1}]")
+    entries: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+    checked = (require_text_keys(entry, ("enqueue", position)) for position, entry in enumerate(entries))
+    return [
+        {name: scalar(each, ("enqueue", position, name)) for name, each in entry.items()}
+        for position, entry in enumerate(checked)
+    ]
+
+
+def wish(value: Any, info: ValidationInfo) -> Any:
+    """Text or a mapping, whose keys a later version defines. Raises `ValueError` or `Fault`."""
+    if isinstance(value, Mapping):
+        return require_text_keys(value, (str(info.field_name),))
+    if not isinstance(value, str):
+        raise ValueError("must be text or a mapping")
+    return text(value)
+
+
+def fusing(value: Any) -> Any:
+    """auto, off or a number of lanes. Raises `ValueError`."""
+    lanes = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not lanes and value not in ("auto", "off"):
+        raise ValueError("must be auto, off or a number of lanes, at least 1")
+    return value
+
+
+def _search(raw: Any, info: ValidationInfo) -> dict[str, Parameter]:
+    elsewhere = {*info.data.get("grid", ()), *info.data.get("fixed", ())}
+    return in_order(parse_search(raw), elsewhere)
+
+
+def _plain_search(search: Mapping[str, Parameter]) -> dict[str, Any]:
+    return {name: plain_parameter(parameter) for name, parameter in search.items()}
+
+
+def _plain_grid(grid: Mapping[str, Sequence[Scalar]]) -> dict[str, list[Scalar]]:
+    return {name: list(values) for name, values in grid.items()}
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    Field(gt=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": rf"^{_DURATION}$"}]}
+    ),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    Field(ge=1),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": rf"^{_SIZE}$"}]}),
+]
+Text = Annotated[str, BeforeValidator(text), Field(min_length=1)]
+Name = Annotated[str, BeforeValidator(plain_name), WithJsonSchema({"type": "string", "pattern": rf"^{_NAME}$"})]
+Metric = Annotated[str, BeforeValidator(one_metric), WithJsonSchema({"type": "string", "pattern": rf"^{_METRIC}$"})]
+
+
+Enqueue = Annotated[
+    list[dict[str, Scalar]],
+    PlainValidator(enqueued),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}}),
+]
+Wish = Annotated[str | Mapping[str, Any], PlainValidator(wish), WithJsonSchema({"type": ["string", "object"]})]
+Fuse = Annotated[Literal["auto", "off"] | int, PlainValidator(fusing), WithJsonSchema(spec_schema.FUSE)]
+Grid = Annotated[
+    Mapping[str, tuple[Scalar, ...]],
+    PlainValidator(parse_grid),
+    PlainSerializer(_plain_grid),
+    WithJsonSchema(spec_schema.GRID),
+]
+Search = Annotated[
+    Mapping[str, Parameter],
+    PlainValidator(_search),
+    PlainSerializer(_plain_search),
+    WithJsonSchema(spec_schema.SEARCH),
+]
+Fixed = Annotated[Mapping[str, Scalar], PlainValidator(parse_fixed), WithJsonSchema(spec_schema.FIXED)]

@@ -1,0 +1,135 @@
+"""A resident worker: takes leases, runs their trials one after another, reports. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .messages import Lease, Outcome, Push, Reply, RowBlob, TrialKey, Verdict, WorkerInfo
+from .runner import Runner
+from .schema import MetricRow, encode_rows
+
+PUSH_SECONDS = 1.0
+
+Exchange = Callable[[Push], Reply]
+
+
+@dataclass(slots=True)
+class _Unsent:
+    """What has gathered since the last push. Its lock is held for moments only, never during an exchange."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    running: TrialKey | None = None
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    ended_rows: list[MetricRow] = field(default_factory=list[MetricRow])
+    running_rows: list[MetricRow] = field(default_factory=list[MetricRow])
+
+    def begin(self, trial: TrialKey) -> None:
+        """Rows are this trial's from now on."""
+        with self.lock:
+            self.running = trial
+
+    def add(self, row: MetricRow) -> None:
+        """One row of the running trial."""
+        with self.lock:
+            self.running_rows.append(row)
+
+    def end(self, outcome: Outcome) -> None:
+        """The running trial has ended."""
+        with self.lock:
+            self.outcomes.append(outcome)
+            self.ended_rows.extend(self.running_rows)
+            self.running_rows = []
+            self.running = None
+
+    def take(self) -> tuple[tuple[Outcome, ...], tuple[RowBlob, ...]]:
+        """Everything gathered, which is then forgotten here."""
+        with self.lock:
+            outcomes, running = tuple(self.outcomes), self.running
+            ended, partial = self.ended_rows, self.running_rows
+            self.outcomes, self.ended_rows, self.running_rows = [], [], []
+        blobs = [RowBlob(encode_rows(ended), len(ended))] if ended else []
+        if partial:
+            assert running is not None, "rows of a running trial have a trial"
+            blobs.append(RowBlob(encode_rows(partial), len(partial), running))
+        return outcomes, tuple(blobs)
+
+
+def this_process(name: str, device: str) -> WorkerInfo:
+    """This process as the worker `name`."""
+    return WorkerInfo(name, os.uname().nodename, device, os.getpid())
+
+
+class Worker:
+    """Runs leases until it is dismissed.
+
+    `exchange` sends a push and returns the reply once everything in it is committed. While a lease runs, a second
+    thread pushes what has gathered every `push_seconds`, so that results are safe and visible soon; trials run in the
+    thread that called `run`.
+    """
+
+    def __init__(self, name: str, runner: Runner, exchange: Exchange, *, push_seconds: float = PUSH_SECONDS) -> None:
+        self.name = name
+        self._runner = runner
+        self._exchange = exchange
+        self._push_seconds = push_seconds
+        self._unsent = _Unsent()
+        self._pushing = threading.Lock()
+        self._returned = False
+        self._failure: BaseException | None = None
+        self._verdicts: dict[TrialKey, Verdict] = {}
+
+    def run(self) -> bool:
+        """Work until dismissed. False means that a trial left threads behind, so that this process should end."""
+        reply = self._exchange(Push(self.name, None, wants_lease=True))
+        while not reply.dismissed:
+            assert reply.lease is not None, "a worker that wants a lease gets one or is dismissed"
+            clean = self._run_lease(reply.lease)
+            reply = self._push(reply.lease.number, wants_lease=clean)
+            if not clean:
+                return False
+        return True
+
+    def _run_lease(self, lease: Lease) -> bool:
+        self._returned = False
+        ended = threading.Event()
+        pulse = threading.Thread(target=self._pulse, args=(lease.number, ended), name="swathe-pulse", daemon=True)
+        pulse.start()
+        try:
+            for assignment in lease.assignments:
+                if self._returned:
+                    break
+                self._unsent.begin(assignment.trial)
+                outcome, left = self._runner.run(assignment, self._unsent.add, self._verdict)
+                self._unsent.end(outcome)
+                if left:
+                    return False
+            return True
+        finally:
+            ended.set()
+            pulse.join()
+            if self._failure is not None:
+                raise self._failure
+
+    def _verdict(self) -> Verdict:
+        assert self._unsent.running is not None, "only a running trial asks"
+        return self._verdicts.get(self._unsent.running, Verdict.CONTINUE)
+
+    def _pulse(self, lease: int, ended: threading.Event) -> None:
+        try:
+            while not ended.wait(self._push_seconds):
+                self._push(lease, wants_lease=False)
+        except BaseException as error:
+            # Told to the thread that runs trials, which ends its lease after the present one.
+            self._failure, self._returned = error, True
+
+    def _push(self, lease: int, *, wants_lease: bool) -> Reply:
+        with self._pushing:
+            outcomes, rows = self._unsent.take()
+            reply = self._exchange(Push(self.name, lease, outcomes, rows, wants_lease))
+            self._returned = self._returned or reply.returned
+            self._verdicts.update(reply.verdicts)
+            return reply
+

@@ -1,0 +1,225 @@
+"""The pure schedule: events in, instructions out, and laws over generated histories."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swathe.orchestrator.messages import (
+    Cause,
+    CloseSweep,
+    DiscardOutcome,
+    DismissWorker,
+    DrainRequested,
+    GenerationProposed,
+    GrantLease,
+    Instruction,
+    LeaseWanted,
+    Outcome,
+    ProposeGeneration,
+    RecordAttempt,
+    RecordOutcome,
+    State,
+    Suggestion,
+    TrialKey,
+    TrialsEnded,
+    WorkerLost,
+)
+from swathe.orchestrator.schedule import CellPlan, Plan, ScheduleState
+
+
+def plan(**changes: object) -> Plan:
+    cells = (CellPlan("a", {"width": 1}), CellPlan("b", {"width": 2}))
+    return Plan(**{"cells": cells, "configurations": 6, "replicates": 2, "generation": 2, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def state() -> Iterator[ScheduleState]:
+    made = ScheduleState(plan())
+    yield made
+    made.validate()
+
+
+def of(kind: type, instructions: list[Instruction]) -> list:  # type: ignore[type-arg]
+    return [each for each in instructions if isinstance(each, kind)]
+
+
+def proposal(order: ProposeGeneration, size: Plan) -> GenerationProposed:
+    numbers = size.numbers(order.generation)
+    suggestions = tuple(Suggestion(number, {"lr": number / 10}, "model") for number in numbers)
+    return GenerationProposed(0.0, order.cell, order.generation, suggestions)
+
+
+def complete(trial: TrialKey, attempt: int = 1, value: float = 1.0, **changes: object) -> Outcome:
+    return Outcome(trial, attempt, State.COMPLETE, value=value, ended=0.1, **changes)  # type: ignore[arg-type]
+
+
+def test_a_sequential_search_asks_for_lag_plus_one_generations_first(state: ScheduleState) -> None:
+    asked = of(ProposeGeneration, state.handle(LeaseWanted(0.0, "w")))
+    assert asked == [ProposeGeneration("a", 0), ProposeGeneration("b", 0)]
+    more = of(ProposeGeneration, state.handle(proposal(asked[0], state.plan)))
+    assert more == [ProposeGeneration("a", 1)]
+    assert of(ProposeGeneration, state.handle(proposal(more[0], state.plan))) == []
+
+
+def test_a_lease_carries_grid_and_searched_parameters(state: ScheduleState) -> None:
+    asked = of(ProposeGeneration, state.handle(LeaseWanted(0.0, "w")))
+    (grant,) = of(GrantLease, state.handle(proposal(asked[1], state.plan)))
+    (assignment,) = grant.lease.assignments
+    assert assignment.trial == TrialKey("b", 0, 0)
+    assert assignment.params == {"width": 2, "lr": 0.0}
+
+
+def test_a_report_from_a_lost_lease_changes_nothing(state: ScheduleState) -> None:
+    lease = first_lease(state, "w")
+    trial = lease.assignments[0].trial
+    state.handle(WorkerLost(1.0, "w"))
+    done = state.handle(TrialsEnded(2.0, "w", lease.number, (complete(trial),)))
+    assert of(DiscardOutcome, done) and not of(RecordOutcome, done)
+
+
+def test_only_a_trial_lost_alone_is_charged() -> None:
+    state = ScheduleState(plan(cells=(CellPlan("a", {}),), configurations=64, generation=64, sequential=False))
+    lease = first_lease(state, "w")
+    ended = TrialsEnded(1.0, "w", lease.number, (complete(lease.assignments[0].trial),))
+    state.handle(ended)
+    (grant,) = of(GrantLease, state.handle(LeaseWanted(1.0, "w")))
+    assert len(grant.lease.assignments) > 1
+    assert of(RecordAttempt, state.handle(WorkerLost(2.0, "w"))) == []
+    (grant,) = of(GrantLease, state.handle(LeaseWanted(3.0, "v")))
+    (alone,) = grant.lease.assignments
+    (charged,) = of(RecordAttempt, state.handle(WorkerLost(4.0, "v")))
+    assert (charged.trial, charged.cause, charged.attempt) == (alone.trial, Cause.WORKER_LOST, 1)
+    state.validate()
+
+
+def test_the_last_attempt_decides(state: ScheduleState) -> None:
+    assert state.plan.attempts == 3
+    lease = first_lease(state, "w")
+    trial = lease.assignments[0].trial
+    for attempt in (1, 2, 3):
+        failed = Outcome(trial, attempt, State.FAIL, Cause.OUT_OF_MEMORY)
+        done = state.handle(TrialsEnded(1.0, "w", lease.number, (failed,)))
+        if attempt < 3:
+            assert of(RecordAttempt, done) and not of(RecordOutcome, done)
+            (grant,) = of(GrantLease, state.handle(LeaseWanted(1.0, "w")))
+            lease = grant.lease
+            assert [each.trial for each in lease.assignments] == [trial]
+        else:
+            (record,) = of(RecordOutcome, done)
+            assert record.outcome.cause is Cause.OUT_OF_MEMORY
+
+
+def test_draining_grants_nothing_and_closes_when_all_have_come_back(state: ScheduleState) -> None:
+    lease = first_lease(state, "w")
+    assert of(CloseSweep, state.handle(DrainRequested(1.0))) == []
+    done = state.handle(TrialsEnded(2.0, "w", lease.number, (complete(lease.assignments[0].trial),)))
+    assert of(GrantLease, done) == []
+    done = state.handle(LeaseWanted(3.0, "w"))
+    assert of(CloseSweep, done) == [CloseSweep("drained")] and of(DismissWorker, done) == [DismissWorker("w")]
+
+
+def test_a_view_hides_values_of_the_last_lag_generations() -> None:
+    state = ScheduleState(plan(cells=(CellPlan("a", {}),), replicates=1))
+    run_out(state, order=random.Random(0), until=4)
+    view = state.view("a", 2)
+    assert [each.state for each in view] == [State.COMPLETE, State.COMPLETE, State.RUNNING, State.RUNNING]
+
+
+def test_a_configuration_is_its_mean_over_successful_replicates() -> None:
+    state = ScheduleState(plan(cells=(CellPlan("a", {}),), replicates=4, configurations=2, generation=2, lag=0))
+    values = {0: 1.0, 1: 2.0}
+
+    def outcome(trial: TrialKey, attempt: int) -> Outcome:
+        failed = trial.replicate >= (2 if trial.configuration == 0 else 1)
+        if failed:
+            return Outcome(trial, attempt, State.FAIL, Cause.DIVERGED)
+        return complete(trial, attempt, values[trial.replicate])
+
+    run_out(state, order=random.Random(1), outcome=outcome)
+    first, second = state.view("a", 1)
+    assert (first.state, first.value) == (State.COMPLETE, 1.5)
+    assert (second.state, second.cause, second.value) == (State.FAIL, Cause.DIVERGED, None)
+
+
+def first_lease(state: ScheduleState, worker: str):  # noqa: ANN201
+    pending = state.handle(LeaseWanted(0.0, worker))
+    while True:
+        if grants := of(GrantLease, pending):
+            return grants[0].lease
+        orders = of(ProposeGeneration, pending)
+        pending = [each for order in orders for each in state.handle(proposal(order, state.plan))]
+
+
+def value_of(trial: TrialKey) -> float:
+    return sum(map(ord, trial.cell)) + trial.configuration * 7 % 5 + trial.replicate / 10
+
+
+def run_out(state: ScheduleState, *, order: random.Random, outcome=None, until: int | None = None):  # noqa: ANN001, ANN201
+    """Drive `state` with three workers in an order drawn from `order`; the views of all generations, by cell."""
+    outcome = outcome or (lambda trial, attempt: complete(trial, attempt, value_of(trial)))
+    events: list = [LeaseWanted(0.0, f"w{k}") for k in range(3)]
+    views, decided, lost = {}, 0, 0
+    while events:
+        event = events.pop(order.randrange(len(events)))
+        for each in state.handle(event):
+            match each:
+                case ProposeGeneration():
+                    views[each.cell, each.generation] = tuple(state.view(each.cell, each.generation))
+                    events.append(proposal(each, state.plan))
+                case GrantLease(lease=lease):
+                    if order.random() < 0.1:
+                        lost += 1
+                        events.append(WorkerLost(0.0, lease.worker))
+                        events.append(LeaseWanted(0.0, f"w{3 + lost}"))
+                    else:
+                        ends = [outcome(a.trial, a.attempt) for a in lease.assignments]
+                        events.append(TrialsEnded(0.0, lease.worker, lease.number, tuple(ends)))
+                case RecordOutcome():
+                    decided += 1
+                case _:
+                    pass
+        if isinstance(event, TrialsEnded):
+            events.append(LeaseWanted(0.0, event.worker))
+        state.validate()
+        if until is not None and decided >= until:
+            return views
+    return views
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    configurations=st.integers(1, 9),
+    replicates=st.integers(1, 3),
+    generation=st.integers(1, 4),
+    lag=st.integers(0, 2),
+)
+def test_views_do_not_depend_on_the_order_of_completion(
+    seed: int, configurations: int, replicates: int, generation: int, lag: int
+) -> None:
+    size = plan(
+        configurations=configurations, replicates=replicates, generation=generation, lag=lag, attempts=10**6
+    )
+    straight, shuffled = ScheduleState(size), ScheduleState(size)
+    assert run_out(straight, order=random.Random(0)) == run_out(shuffled, order=random.Random(seed))
+    assert straight.closed == shuffled.closed == "finished"
+    assert straight.dump().decisions == shuffled.dump().decisions
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), until=st.integers(0, 24), sequential=st.booleans())
+def test_a_restored_state_equals_the_one_that_was_dumped(seed: int, until: int, sequential: bool) -> None:
+    size = plan(sequential=sequential, attempts=4)
+    state = ScheduleState(size)
+    run_out(state, order=random.Random(seed), until=until)
+    restored = ScheduleState.restore(size, state.dump())
+    restored.validate()
+    assert restored == state
+    run_out(restored, order=random.Random(seed + 1))
+    assert restored.closed == "finished"
+    assert restored.undecided == 0
