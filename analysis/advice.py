@@ -9,6 +9,7 @@ from .curves import Curves
 from .drift import Slope
 from .optima import Fit
 from .statistics import half_width
+from .words import signed, spoken
 
 MOST_SEEDS = 100  # more than this is no advice
 
@@ -22,55 +23,54 @@ class Question(NamedTuple):
     fewest: int
 
 
-def reasons(
-    verdict: str, slope: Slope, fits: Sequence[Fit], curves: Curves, question: Question
-) -> tuple[str, ...]:
+def reasons(verdict: str, slope: Slope, fits: Sequence[Fit], curves: Curves, question: Question) -> tuple[str, ...]:
     """The sentences that go with a verdict, most important first."""
     return tuple(_sentences(verdict, slope, fits, curves, question))
 
 
-def _sentences(
-    verdict: str, slope: Slope, fits: Sequence[Fit], curves: Curves, question: Question
-) -> Iterator[str]:
+def _sentences(verdict: str, slope: Slope, fits: Sequence[Fit], curves: Curves, question: Question) -> Iterator[str]:
+    axis, hyperparameter = spoken(question.axis), spoken(question.hyperparameter)
     yield from _estimate(slope, question)
-    yield from _censored(fits, question)
+    yield from _censored(fits, curves, question)
     if curves.seeds < question.fewest:
-        yield f"{curves.seeds} seed(s) at every {question.axis}: at least {question.fewest} are needed for a verdict."
+        yield f"{curves.seeds} seed(s) at every {axis}: at least {question.fewest} are needed for a verdict."
     elif verdict == "undecided" and not slope.unbounded:
         yield _remedy(slope, question.margin)
     known = {fit.level for fit in fits}
     for curve in curves.curves:
         if curve.level not in known:
             yield (
-                f"{question.axis} {curve.level:g} is left out: it was tried at {len(curve.x)} value(s) of"
-                f" {question.hyperparameter}, and 3 are needed."
+                f"{axis} {curve.level:g} is left out: it was tried at {len(curve.x)} value(s) of"
+                f" {hyperparameter}, and 3 are needed."
             )
     if len(fits) < 3:
-        yield f"{len(fits)} value(s) of {question.axis} can be compared; 3 or more show whether the drift is a line."
+        yield f"{len(fits)} value(s) of {axis} can be compared; 3 or more show whether the drift is a line."
+    if curves.varying:
+        yield f"Trials also differ in {', '.join(curves.varying)}; their losses are averaged at each value tried."
     if unfinished := sum(curves.excluded.get(state, 0) for state in ("waiting", "running")):
         yield f"Provisional: {unfinished} trial(s) have not ended."
 
 
 def _estimate(slope: Slope, question: Question) -> Iterator[str]:
     low, high = slope.interval(0.95)
-    unit = f"octaves of {question.hyperparameter} per doubling of {question.axis}"
+    unit = f"octaves of {spoken(question.hyperparameter)} per doubling of {spoken(question.axis)}"
     if not slope.unbounded:
-        yield f"The optimum moves by {slope.value:+.2f} {unit} (95% interval {low:+.2f} to {high:+.2f})."
+        yield f"The optimum moves by {signed(slope.value)} {unit} (95% interval {signed(low)} to {signed(high)})."
     elif slope.unbounded == {"low"}:
-        yield f"The optimum moves by at most {high:+.2f} {unit}; how far below that is not known."
+        yield f"The optimum moves by at most {signed(high)} {unit}; how far below that is not known."
     elif slope.unbounded == {"high"}:
-        yield f"The optimum moves by at least {low:+.2f} {unit}; how far above that is not known."
+        yield f"The optimum moves by at least {signed(low)} {unit}; how far above that is not known."
 
 
-def _censored(fits: Sequence[Fit], question: Question) -> Iterator[str]:
+def _censored(fits: Sequence[Fit], curves: Curves, question: Question) -> Iterator[str]:
     for side, beyond, extreme in (("low", "below", min), ("high", "above", max)):
         levels = [fit for fit in fits if fit.censored == side]
         if levels:
             names = ", ".join(f"{fit.level:g}" for fit in levels)
-            edge = extreme(fit.full for fit in levels)
+            edge = extreme(curves.at(fit.level).x[0 if side == "low" else -1] for fit in levels)
             yield (
-                f"At {question.axis} {names} the optimum is censored: it may lie {beyond} the values tried. Extend"
-                f" the range of {question.hyperparameter} well {beyond} 2^{edge:g} = {2**edge:.3g}."
+                f"At {spoken(question.axis)} {names} the optimum is censored: it may lie {beyond} the values tried."
+                f" Extend the range of {spoken(question.hyperparameter)} well {beyond} {2**edge:.3g} (2^{edge:g})."
             )
 
 

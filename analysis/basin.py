@@ -2,10 +2,10 @@
 
 Why not a parabola. Near the best learning rate the loss falls slowly from the left and blows up one or two grid steps
 to the right. A quadratic fit is bent by that cliff, by an amount that depends on where the optimum lies between two
-grid points; the bias does not shrink with more seeds, no interval from seeds shows it, and in simulation intervals of
-nominal 95% around quadratic fits covered 52-90% of the true drifts (`tests/analysis/test_transfer_simulation.py`
-describes the curves). The centre of the set of points below a depth reads the same from any grid, ignores how high
-the walls are, and is smooth in the losses, which the jackknife needs.
+grid points; more seeds do not shrink that bias and no interval from seeds shows it. In simulation (the landscapes of
+`tests/analysis/conftest.py`, 5 seeds) nominal 95% intervals of a quadratic fit within 1.5 octaves covered as little as
+65% of the true drifts. The centre of the set of points below a depth reads nearly the same from any grid, ignores how
+high the walls are, and is smooth in the losses, which the jackknife needs.
 
 The centre at a depth d leans away from the steeper wall by an amount proportional to d (exactly so for a cubic and
 for a kink), so two depths extrapolate it away: 2 c(d/2) - c(d), Richardson's rule.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..orchestrator.errors import SwatheError
 from ..orchestrator.schema import METRIC, PARAM
+from .basin import natural_depth
 from .statistics import mean_curve
 
 Array = NDArray[np.float64]
@@ -19,7 +21,7 @@ Array = NDArray[np.float64]
 BIN = 1 / 8  # octaves: scattered points nearer than this are read as one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Curve:
     """One level's trials. `x` (points,) ascends, in octaves; `cost` (seeds, points), lower is better, is NaN where a
     trial is missing and infinite where it diverged."""
@@ -28,15 +30,20 @@ class Curve:
     x: Array
     cost: Array
 
-    @property
+    @cached_property
     def clean(self) -> NDArray[np.bool_]:
         """Where (points,) no trial diverged."""
-        return ~np.isinf(self.cost).any(axis=0)
+        return np.isinf(self.cost).sum(axis=0) == 0
 
-    @property
+    @cached_property
     def mean(self) -> Array:
         """The seed-mean cost (points,), infinite where a trial diverged."""
         return np.where(self.clean, mean_curve(np.where(np.isinf(self.cost), np.nan, self.cost)), np.inf)
+
+    @cached_property
+    def natural_depth(self) -> float:
+        """How deep the basin is where it is as wide as an optimum is read from."""
+        return natural_depth(self.x, self.mean)
 
     @property
     def lowest(self) -> float:
@@ -46,21 +53,22 @@ class Curve:
     @property
     def edges(self) -> tuple[float, float]:
         """How far the first and the last point lie above the lowest; infinite where they diverged."""
-        mean = self.mean
-        low, high = (float(mean[k] - mean.min()) if np.isfinite(mean[k]) else np.inf for k in (0, -1))
+        low, high = (float(self.mean[k] - self.lowest) if np.isfinite(self.mean[k]) else np.inf for k in (0, -1))
         return low, high
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
     """All levels, ascending. `logarithmic`: cost is the logarithm of the metric, else the metric or its negative.
-    `scattered`: the levels do not share their points. `excluded` counts trials that say nothing, by reason."""
+    `scattered`: the levels do not share their points. `varying` are other parameters that differ between trials.
+    `excluded` counts trials that say nothing, by reason."""
 
     curves: tuple[Curve, ...]
     seeds: int
     logarithmic: bool
     sign: float
     scattered: bool
+    varying: tuple[str, ...]
     excluded: Mapping[str, int]
 
     def metric(self, cost: float) -> float:
@@ -130,13 +138,14 @@ def gather(trials: pd.DataFrame, axis: str, hyperparameter: str, metric: str, di
         cost = np.where(diverged, np.inf, np.log(values) if logarithmic else sign * values)
     table = pd.DataFrame(
         {"level": level, "x": np.log2(knob).round(9), "cost": cost, "replicate": numbers(trials, "replicate")}
-    )[usable]
+    ).loc[usable]
     seeds = _common_seeds(table)
     scattered = _scattered(table)
     if scattered:
         table["x"] = table.groupby(["level", np.floor(table["x"] / BIN)])["x"].transform("mean")
-    curves = tuple(_curve(float(str(value)), rows, seeds) for value, rows in table.groupby("level"))
-    return Curves(curves, len(seeds), logarithmic, sign, scattered, exclusions(trials, usable))
+    curves = tuple(_curve(value, table.loc[table["level"] == value], seeds) for value in sorted(set(table["level"])))
+    varying = _varying(trials, (axis, hyperparameter))
+    return Curves(curves, len(seeds), logarithmic, sign, scattered, varying, exclusions(trials, usable))
 
 
 def _positive(trials: pd.DataFrame, column: str) -> Array:
@@ -147,6 +156,12 @@ def _positive(trials: pd.DataFrame, column: str) -> Array:
     return values
 
 
+def _varying(trials: pd.DataFrame, meant: Sequence[str]) -> tuple[str, ...]:
+    """The parameters beside those `meant` that take several values."""
+    names = [column.removeprefix(PARAM) for column in trials.columns if column.startswith(PARAM)]
+    return tuple(name for name in names if name not in meant and len(set(trials[PARAM + name].dropna())) > 1)
+
+
 def _common_seeds(table: pd.DataFrame) -> Sequence[float]:
     """The replicates that every level has tried."""
     present = [set(rows["replicate"]) for _, rows in table.groupby("level")]
@@ -155,8 +170,8 @@ def _common_seeds(table: pd.DataFrame) -> Sequence[float]:
 
 def _scattered(table: pd.DataFrame) -> bool:
     """Whether the levels were searched at points of their own rather than on one lattice."""
-    counts = table.groupby("level")["x"].nunique()
-    return len(counts) > 1 and table["x"].nunique() > 1.5 * counts.max()
+    points = [set(rows) for _, rows in table.groupby("level")["x"]]
+    return len(points) > 1 and len(set.union(*points)) > 1.5 * max(map(len, points))
 
 
 def _curve(level: float, rows: pd.DataFrame, seeds: Sequence[float]) -> Curve:

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from .basin import centres, grid_error, natural_depth
+from .basin import centres, grid_error
 from .curves import Array, Curve, Curves
-from .statistics import leave_one_out_curves, mean_curve
+from .statistics import leave_one_out_curves, mean_curve, typical_variance
 
 NOISE = 16.0  # the basin is at least this many standard errors of the curve deep
 OPEN = 3.0  # an edge that is not this many standard errors above the minimum leaves the basin open
@@ -46,7 +46,7 @@ def fit_levels(curves: Curves) -> tuple[Fit, ...]:
     """
     usable = [curve for curve in curves.curves if len(curve.x) >= 3]
     noise = _noise(usable)
-    sides = [_open_side(curve, noise) for curve in usable]
+    sides: list[Side | None] = [_open_side(curve, noise) for curve in usable]
     depth = _depth([curve for curve, side in zip(usable, sides, strict=True) if side is None], noise)
     return tuple(
         _measured(curve, depth, curves.scattered) if side is None else _bounded(curve, side, noise)
@@ -55,27 +55,30 @@ def fit_levels(curves: Curves) -> tuple[Fit, ...]:
 
 
 def _noise(curves: Sequence[Curve]) -> float:
-    """The standard error of a point of a seed-mean curve, pooled over the basins of all levels.
+    """The standard error of a typical point of a seed-mean curve, over the basins of all levels.
 
-    A seed may lift its whole curve, which moves no optimum and is taken out.
+    A seed may lift its whole curve, which moves no optimum and is taken out. Beside a cliff the spread is large and
+    says little about the rest, so medians are taken; that of the variances is made unbiased for normal noise.
     """
-    squares, freedom, seeds = 0.0, 0, 1
+    variances: list[float] = []
+    seeds = 0
     for curve in curves:
-        near = curve.clean & (curve.mean <= curve.lowest + natural_depth(curve.x, curve.mean))
-        block = curve.cost[:, near]
-        block = block[:, ~np.isnan(block).any(axis=0)]
-        seeds, points = block.shape
-        if seeds > 1 and points > 1:
-            left = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
-            squares, freedom = squares + float((left**2).sum()), freedom + (seeds - 1) * (points - 1)
-    return float(np.sqrt(squares / freedom / seeds)) if freedom else 0.0
+        near = curve.clean & (curve.mean <= curve.lowest + curve.natural_depth) & ~np.isnan(curve.cost).any(axis=0)
+        if len(curve.cost) > 1 and near.sum() > 1:
+            left = curve.cost[:, near] - curve.cost[:, near].mean(axis=0)
+            left -= np.median(left, axis=1, keepdims=True)
+            variances.extend(left.var(axis=0, ddof=1))
+            seeds = len(curve.cost)
+    if not variances:
+        return 0.0
+    return float(np.sqrt(np.median(variances) / typical_variance(seeds - 1) / seeds))
 
 
 def _open_side(curve: Curve, noise: float) -> Side | None:
     """On which side, if on one, the minimum may lie outside the tried points. Divergence closes a side."""
     if not curve.clean.any():
         return "low"
-    least = max(OPEN * np.sqrt(2.0) * noise, SHALLOW * natural_depth(curve.x, curve.mean))
+    least = max(OPEN * np.sqrt(2.0) * noise, SHALLOW * curve.natural_depth)
     low, high = curve.edges
     if min(low, high) >= least:
         return None
@@ -100,7 +103,7 @@ def _depth(curves: Sequence[Curve], noise: float) -> float:
     """The common depth: every basin wide enough and well above the noise, yet below every open edge."""
     if not curves:
         return 1.0
-    wanted = max(NOISE * noise, *(natural_depth(curve.x, curve.mean) for curve in curves))
+    wanted = max(NOISE * noise, *(curve.natural_depth for curve in curves))
     return max(min(wanted, min(min(curve.edges) for curve in curves)), 1e-9)
 
 

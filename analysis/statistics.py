@@ -48,6 +48,11 @@ def half_width(spread: Spread, confidence: float) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, spread.freedom)) * spread.error
 
 
+def typical_variance(freedom: int) -> float:
+    """The median of a sample variance with `freedom` degrees of freedom from normal numbers of variance 1."""
+    return float(stats.chi2.median(freedom)) / freedom
+
+
 def mean_curve(cost: Array) -> Array:
     """The mean over seeds (points,) of `cost` (seeds, points) in which NaN marks what is missing.
 

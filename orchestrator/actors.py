@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
@@ -18,7 +20,7 @@ from .isolation import pinned_threads
 from .ledger import Owner
 from .ledger.tables import url_of
 from .loading import load_task
-from .messages import Push, Reply, Suggestion
+from .messages import Push, Reply, Suggestion, WorkerInfo
 from .runner import RunContext, Runner
 from .scheduler import HEARTBEAT_SECONDS, Scheduler
 from .search import Request
@@ -59,10 +61,12 @@ class SchedulerActor:
         self._wake = asyncio.Event()
         self._draining = False
         self._alive = crew.count
+        self._joined: set[str] = set()
         self._failure: str | None = None
 
-    async def join(self, info: Any) -> None:
+    async def join(self, info: WorkerInfo) -> None:
         """Introduce a worker."""
+        self._joined.add(info.worker)
         self._scheduler.join(info)
 
     async def exchange(self, push: Push) -> Reply:
@@ -85,10 +89,13 @@ class SchedulerActor:
             while self._alive or self._scheduler.closed is None:
                 await self._sleep()
                 self._tick()
-                if self._failure is not None and not self._alive:
-                    raise WorkersFailing(self._failure)
+                if not self._alive and self._scheduler.closed is None:
+                    break
                 await asyncio.to_thread(self._scheduler.compact)
             await asyncio.to_thread(lambda: self._scheduler.compact(everything=True))
+            if self._scheduler.closed != "finished" and self._failure is not None:
+                raise WorkersFailing(self._failure)
+            assert self._scheduler.closed is not None, "workers leave a sweep that is open only by failing"
             return self._scheduler.closed
         finally:
             searching.cancel()
@@ -109,9 +116,7 @@ class SchedulerActor:
         lost, self._lost = self._lost, []
         for push, answer in mail:
             self._waiting[push.worker] = answer
-        ticked = self._scheduler.tick(
-            [push for push, _ in mail], proposed=proposed, lost=lost, drain=self._draining
-        )
+        ticked = self._scheduler.tick([push for push, _ in mail], proposed=proposed, lost=lost, drain=self._draining)
         for worker, reply in ticked.replies.items():
             answer = self._waiting.pop(worker, None)
             if answer is not None and not answer.done():
@@ -141,22 +146,23 @@ class SchedulerActor:
             incarnation += 1
             options = {"num_cpus": self._crew.cpus, "num_gpus": self._crew.gpus, "max_restarts": 0}
             here = ray.get_runtime_context().current_actor
-            actor = ray.remote(WorkerActor).options(**options).remote(
-                name, str(self._folder), self._crew.cpus, self._working_directory
+            actor = (
+                ray.remote(WorkerActor)
+                .options(**options)
+                .remote(name, str(self._folder), self._crew.cpus, self._working_directory)
             )
-            before = self._scheduler.undecided
             try:
                 if await actor.run.remote(here):
                     break
             except RayActorError as error:
-                in_vain = in_vain + 1 if self._scheduler.undecided == before else 0
-                self._failure = f"workers keep dying: {_first_line(error)}"
+                in_vain = 0 if name in self._joined else in_vain + 1
+                self._failure = f"workers die before they take any work: {_first_line(error)}"
             except RayTaskError as error:
                 in_vain = STARTS_IN_VAIN
                 self._failure = f"worker {name} failed: {_first_line(error.cause or error)}"
             self._lost.append(name)
             self._waiting.pop(name, None)
-            ray.kill(actor)
+            ray.kill(cast(Any, actor))
             self._wake.set()
         self._alive -= 1
         self._wake.set()
@@ -182,16 +188,28 @@ class WorkerActor:
             return Worker(self._name, Runner(context), lambda push: ray.get(scheduler.exchange.remote(push))).run()
 
 
-def run_embedded(sweep: Sweep, folder: Path, workers: int | None, *, takeover: bool) -> str:
-    """Run the sweep in `folder` on a Ray of this machine; returns why it closed. The first Ctrl-C drains."""
+def run_embedded(
+    sweep: Sweep, folder: Path, workers: int | None, *, takeover: bool, stopping: Callable[[], None] = lambda: None
+) -> str:
+    """Run the sweep in `folder` on a Ray of this machine; returns why it closed.
+
+    The first Ctrl-C drains and calls `stopping`.
+    """
     with _local_ray(sweep, workers):
         crew = Crew(workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
-        scheduler = ray.remote(SchedulerActor).options(num_cpus=0).remote(
-            str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd())
+        scheduler = (
+            ray.remote(SchedulerActor)
+            .options(num_cpus=0)
+            .remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
         )
         running = scheduler.run.remote()
-        with stop_signals(lambda: scheduler.drain.remote()):
+
+        def drain() -> None:
+            scheduler.drain.remote()
+            stopping()
+
+        with stop_signals(drain):
             try:
                 while not ray.wait([running], timeout=POLL_SECONDS)[0]:
                     pass
@@ -219,9 +237,11 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
         num_cpus=int(-(-cpus // 1)),
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         object_store_memory=100 * 2**20,
     )
+    # Private, as Ray 2.60 has no switch for it: the driver prints every death of a worker, which is an outcome here.
+    vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
     try:
         yield
     finally:

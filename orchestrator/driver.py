@@ -48,8 +48,16 @@ class Finished:
     failed_share: float
 
 
-def run(sweep: Sweep, launch: Launch, started: Callable[[Path], None] = lambda folder: None) -> Finished:
-    """Run `sweep`, or go on with it, until it is finished or drained. `started` is told its folder.
+def run(
+    sweep: Sweep,
+    launch: Launch,
+    started: Callable[[Path], None] = lambda folder: None,
+    stopping: Callable[[], None] = lambda: None,
+) -> Finished:
+    """Run `sweep`, or go on with it, until it is finished or drained.
+
+    `started` is told its folder; `stopping` is called when a first Ctrl-C or SIGTERM has asked for a drain, inside
+    the signal's handler.
 
     Raises a `SwatheError` before anything is written when the spec, the task or the cluster cannot be used.
     """
@@ -57,13 +65,15 @@ def run(sweep: Sweep, launch: Launch, started: Callable[[Path], None] = lambda f
     task = load_task(_task_name(sweep), sweep.root)
     folder = prepare(sweep, task, launch)
     started(folder)
-    if launch.cluster == "inline":
-        reason = _run_inline(sweep, task, folder, launch)
+    if _status(folder) == "finished":
+        reason = _settle(folder, launch)
+    elif launch.cluster == "inline":
+        reason = _run_inline(sweep, task, folder, launch, stopping)
     else:
         # Ray takes a second to import, and nothing else here needs it.
         from . import actors
 
-        reason = actors.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover)
+        reason = actors.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover, stopping=stopping)
     return _finish(sweep, folder, reason)
 
 
@@ -75,7 +85,8 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
             f"metric {sweep.metric!r} is none that task {task.name} reports ({', '.join(task.metrics)}); "
             f"did you mean metric: {near[0]}?"
         )
-    folder = launch.directory / sweep.name
+    # Absolute, because a trial in this process may change the working directory.
+    folder = launch.directory.absolute() / sweep.name
     url = url_of(folder)
     record = _existing(url, sweep.name) if (folder / "ledger.db").exists() else None
     if record is None:
@@ -139,7 +150,27 @@ def _refuse_changes(sweep: Sweep, recorded: Sweep, folder: Path) -> None:
             )
 
 
-def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch) -> str:
+def _status(folder: Path) -> str:
+    reader = Reader(url_of(folder), folder.name)
+    try:
+        return reader.sweep().status
+    finally:
+        reader.close()
+
+
+def _settle(folder: Path, launch: Launch) -> str:
+    """Nothing is left to run; write the parts that a driver killed at the very end has left out."""
+    scheduler = Scheduler(folder, url_of(folder), takeover=launch.takeover)
+    try:
+        scheduler.tick(drain=True)
+        scheduler.compact(everything=True)
+        assert scheduler.closed is not None
+        return scheduler.closed
+    finally:
+        scheduler.close()
+
+
+def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping: Callable[[], None]) -> str:
     scheduler = Scheduler(folder, url_of(folder), takeover=launch.takeover)
     draining = threading.Event()
     one_at_a_time = threading.Lock()
@@ -156,11 +187,15 @@ def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch) -> str:
             scheduler.compact()
             return replies[push.worker]
 
+    def drain() -> None:
+        draining.set()
+        stopping()
+
     context = RunContext.of(sweep, task, folder)
     info = this_process("inline", context.device)
     scheduler.join(info)
     try:
-        with pinned_threads(max(1, int(sweep.resources.cpus))), stop_signals(draining.set):
+        with pinned_threads(max(1, int(sweep.resources.cpus))), stop_signals(drain):
             while not Worker(info.worker, Runner(context), exchange).run():
                 # A trial left threads behind, and this process cannot be replaced; the next trials share it.
                 pass
@@ -183,4 +218,3 @@ def _finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
     if reason == "drained":
         return Finished(folder, reason, 130, share)
     return Finished(folder, reason, 1 if share > sweep.limits.failures else 0, share)
-

@@ -31,5 +31,9 @@ class OwnershipLost(SwatheError):
     """A later driver took this sweep over; nothing more may be written in this one's name."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user insisted on an end at once (a second Ctrl-C or SIGTERM); no error of anybody's."""
+
+
 class NotYetSupported(SpecError):
     """The spec asks for something that the grammar knows and this version cannot do yet."""

@@ -47,13 +47,17 @@ def pinned_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def isolated(seed: int, output: Path) -> Iterator[None]:
-    """Run one trial's code: global generators seeded, output to the file `output`, process state put back after."""
+def isolated(seed: int, output: Path | None) -> Iterator[None]:
+    """Run one trial's code: global generators seeded, process state put back after.
+
+    What it prints goes to the file `output`, or where it always goes when that is None.
+    """
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(_kept_process_state())
         stack.enter_context(_seeded(seed))
-        stack.enter_context(_captured(output))
+        if output is not None:
+            stack.enter_context(_captured(output))
         yield
 
 
@@ -108,6 +112,8 @@ def _signal_handlers() -> dict[int, signal._HANDLER]:
 
 
 def _restore_environment(environment: Mapping[str, str]) -> None:
+    if dict(os.environ) == environment:
+        return
     for name in set(os.environ) - set(environment):
         del os.environ[name]
     os.environ.update(environment)

@@ -6,13 +6,14 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from .errors import SwatheError, TaskError
-from .task import Task
+from .task import Task, Trial
 
 
 def load_task(name: str, root: Path) -> Task:
@@ -103,4 +104,4 @@ def _as_task(found: Any, name: str) -> Task:
     if not callable(found):
         raise TaskError(f"task {name!r} is a {type(found).__name__}; it must be a function of one trial, or a Task")
     summary = (found.__doc__ or "").strip().partition("\n")[0]
-    return Task(name=name, summary=summary, train=found)
+    return Task(name=name, summary=summary, train=cast(Callable[[Trial], Any], found))

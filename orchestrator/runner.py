@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from .errors import Interrupted
 from .isolation import isolated, watched_threads
 from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from .schema import MetricRow
@@ -23,7 +24,10 @@ ERROR_CHARACTERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all trials of a sweep share. `metrics` are the declared final metrics, `metric` among them."""
+    """What all trials of a sweep share. `metrics` are the declared final metrics, `metric` among them.
+
+    `quiet` trials print into their log file, others where the process does.
+    """
 
     train: Callable[[Trial], Any]
     metric: str
@@ -31,6 +35,7 @@ class RunContext:
     seed: int
     folder: Path
     device: str = "cpu"
+    quiet: bool = True
 
     @classmethod
     def of(cls, sweep: Sweep, task: Task, folder: Path) -> RunContext:
@@ -98,10 +103,13 @@ class Runner:
         started = time.time()
         error: BaseException | None = None
         result: Any = None
-        log = log_path(context.folder, trial_key)
+        log = log_path(context.folder, trial_key) if context.quiet else None
         with watched_threads(self.resident) as left, isolated(handle.seed("global"), log):
             try:
                 result = context.train(handle)
+            except Interrupted:
+                # The trial has no outcome, and runs again when the sweep goes on.
+                raise
             except BaseException as caught:
                 error = caught
             handle.close()
@@ -224,5 +232,3 @@ def _number(name: str, value: Any) -> float:
         return as_number(value)
     except (TypeError, ValueError) as error:
         raise UnusableResult(f"the training function returned {error} for metric {name!r}") from None
-
-

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .messages import Cause, Scalar, State, Suggestion
 from .schedule import Observation
+from .spec.parameters import same
 from .task import Choice, Float, Int, Lattice, Parameter
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A sampler with its space. `startup` is the number of finished configurations a model needs."""
+    """A sampler with its space, each parameter after those that its condition names.
+
+    `startup` is the number of finished configurations a model needs.
+    """
 
     sampler: str
     space: Space
@@ -114,27 +118,16 @@ def uniform(*parts: object) -> float:
 def place(space: Space, at: Callable[[str], float]) -> dict[str, Scalar]:
     """The point of `space` at coordinates `at(name)` in [0, 1), with the parameters whose condition holds."""
     point: dict[str, Scalar] = {}
-    for name, parameter in in_order(space):
+    for name, parameter in space.items():
         if _active(parameter, point):
             point[name] = _at(parameter, at(name))
-    return {name: point[name] for name in space if name in point}
-
-
-def in_order(space: Space) -> list[tuple[str, Parameter]]:
-    """The parameters so that each comes after those its condition names."""
-    placed: dict[str, Parameter] = {}
-    waiting = dict(space)
-    while waiting:
-        ready = [name for name, each in waiting.items() if not (set(each.when or ()) & waiting.keys())]
-        assert ready, "the spec refuses circular conditions"
-        placed.update((name, waiting.pop(name)) for name in ready)
-    return list(placed.items())
+    return point
 
 
 def lattice(space: Space) -> list[dict[str, Scalar]]:
     """Every point of a finite space, the last parameter varying fastest; each active combination once."""
     points: list[dict[str, Scalar]] = [{}]
-    for name, parameter in in_order(space):
+    for name, parameter in space.items():
         grown: list[dict[str, Scalar]] = []
         for point in points:
             active = _active(parameter, point)
@@ -144,7 +137,7 @@ def lattice(space: Space) -> list[dict[str, Scalar]]:
 
 
 def _active(parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
-    return all(point.get(other) == value for other, value in (parameter.when or {}).items())
+    return all(other in point and same(point[other], value) for other, value in (parameter.when or {}).items())
 
 
 def _values(parameter: Parameter) -> Sequence[Scalar]:
@@ -238,17 +231,22 @@ def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution
         case Int(low=low, high=high, log=log, step=step):
             return IntDistribution(low, high, log=log, step=step)
         case Choice(choices=choices):
-            return CategoricalDistribution(choices)
+            # By index, because Optuna takes 1, 1.0 and true for one choice.
+            return CategoricalDistribution(range(len(choices)))
         case Lattice(num=num):
             # By index, so that neighbours on the lattice are neighbours for the model.
             return IntDistribution(0, num - 1)
 
 
 def _coordinates(space: Space, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """`params` as Optuna knows them: a lattice point by its index."""
-    lattices = {name: each for name, each in space.items() if isinstance(each, Lattice) and name in params}
-    indexed = {name: each.values().index(params[name]) for name, each in lattices.items()}
-    return {name: indexed.get(name, value) for name, value in params.items()}
+    """`params` as Optuna knows them: a choice or a lattice point by its index."""
+    return {name: _coordinate(space[name], value) for name, value in params.items()}
+
+
+def _coordinate(parameter: Parameter, value: Scalar) -> Scalar:
+    if not isinstance(parameter, Choice | Lattice):
+        return value
+    return next(index for index, each in enumerate(_values(parameter)) if same(each, value))
 
 
 def _frozen(
@@ -271,7 +269,7 @@ def _frozen(
 def _ask(study: optuna.Study, space: Space) -> dict[str, Scalar]:
     trial = study.ask()
     point: dict[str, Scalar] = {}
-    for name, parameter in in_order(space):
+    for name, parameter in space.items():
         if _active(parameter, point):
             point[name] = _suggest(trial, name, parameter)
     return point
@@ -284,6 +282,6 @@ def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Scalar:
         case Int(low=low, high=high, log=log, step=step):
             return trial.suggest_int(name, low, high, log=log, step=step)
         case Choice(choices=choices):
-            return trial.suggest_categorical(name, choices)
+            return choices[trial.suggest_categorical(name, range(len(choices)))]
         case Lattice(num=num):
             return parameter.values()[trial.suggest_int(name, 0, num - 1)]

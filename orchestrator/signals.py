@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .errors import Interrupted
+
 
 @contextmanager
 def stop_signals(first: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM calls `first`; a second one ends the block with `KeyboardInterrupt`."""
+    """Ctrl-C or SIGTERM calls `first`; a second one ends the block with `Interrupted`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -19,7 +21,7 @@ def stop_signals(first: Callable[[], None]) -> Iterator[None]:
     def stop(number: int, _frame: object) -> None:
         seen.append(number)
         if len(seen) > 1:
-            raise KeyboardInterrupt
+            raise Interrupted
         first()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

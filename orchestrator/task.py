@@ -208,4 +208,3 @@ class Trial:
     def close(self) -> None:
         """Refuse further reports; called by whoever made the handle."""
         self._open = False
-

@@ -132,4 +132,3 @@ class Worker:
             self._returned = self._returned or reply.returned
             self._verdicts.update(reply.verdicts)
             return reply
-

@@ -86,11 +86,11 @@ class Failure:
 class Tail:
     """A consistent view of the results: finished parts, and what has been committed since.
 
-    `trials` are rows of the ledger's trial table as mappings, `blobs` payloads of metric rows.
+    `trials` are rows of the ledger's trial table (columns as attributes), `blobs` payloads of metric rows.
     """
 
     parts: tuple[PartRange, ...]
-    trials: tuple[Mapping[str, Any], ...]
+    trials: Sequence[Any]
     blobs: tuple[bytes, ...]
 
 
@@ -129,16 +129,19 @@ class Reader:
             groups = connection.execute(counted.group_by(c.cell, c.state, c.cause)).all()
             retried = sa.select(sa.func.count()).where(t.attempt.c.sweep == self.name, ~t.attempt.c.late)
             attempts = connection.execute(retried).scalar_one()
-            status = connection.execute(sa.select(t.sweep.c.status).where(t.sweep.c.name == self.name)).scalar_one()
+            status = connection.execute(sa.select(t.sweep.c.status).where(t.sweep.c.name == self.name)).scalar()
+        if status is None:
+            raise LedgerError(f"the ledger holds no sweep named {self.name}")
         cells: dict[str, list[Any]] = {}
         for group in groups:
             cells.setdefault(group[0], []).append(group)
         return Progress({cell: _cell_progress(cell, each) for cell, each in cells.items()}, attempts, status)
 
     def failures(self, limit: int = 20) -> tuple[Failure, ...]:
-        """The latest failed trials."""
+        """The latest failed trials; those that diverged are results and no failures."""
         c = t.trial.c
-        failed = sa.select(t.trial).where(c.sweep == self.name, c.state == State.FAIL.value)
+        own = c.cause != Cause.DIVERGED.value
+        failed = sa.select(t.trial).where(c.sweep == self.name, c.state == State.FAIL.value, own)
         with self._engine.connect() as connection:
             rows = connection.execute(failed.order_by(c.ended.desc(), c.commit.desc()).limit(limit)).all()
         return tuple(
@@ -174,7 +177,7 @@ class Reader:
             inside = t.trial.c.commit.between(first, last)
             chosen = sa.select(t.trial).where(t.trial.c.sweep == self.name, inside)
             order = (t.trial.c.cell, t.trial.c.configuration, t.trial.c.replicate)
-            trials = tuple(dict(row) for row in connection.execute(chosen.order_by(*order)).mappings())
+            trials = connection.execute(chosen.order_by(*order)).all()
             blobs = sa.select(t.rows.c.payload).where(t.rows.c.sweep == self.name, t.rows.c.commit.between(first, last))
             payloads = tuple(connection.execute(blobs.order_by(t.rows.c.commit, t.rows.c.id)).scalars())
         return Tail(parts, trials, payloads)

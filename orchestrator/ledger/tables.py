@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.exc import DatabaseError
 
 from ..errors import LedgerError
 
@@ -133,7 +134,7 @@ def open_engine(url: str, *, create: bool = False) -> sa.Engine:
             metadata.create_all(engine)
         with engine.connect() as connection:
             connection.execute(sa.select(sweep.c.name).limit(1))
-    except sa.exc.DatabaseError as error:
+    except DatabaseError as error:
         engine.dispose()
         raise LedgerError(f"{path} cannot be used as a ledger: {error.orig}; restore it from a copy") from None
     return engine

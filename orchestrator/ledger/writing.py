@@ -101,7 +101,7 @@ class Ledger:
             connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(name=self.name))
             row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == self.name)).one()
             if not force:
-                refuse_live(self.name, row.owner, row.heartbeat, self._clock())
+                refuse_live(self.name, row.owner if row.status == "running" else {}, row.heartbeat, self._clock())
             self._epoch = row.epoch + 1
             connection.execute(
                 sa.update(t.sweep)
@@ -193,7 +193,7 @@ class Ledger:
 
 
 def refuse_live(name: str, owner: Mapping[str, Any], heartbeat: float, now: float) -> None:
-    """Raise `SweepLive` when `owner` may still be driving the sweep."""
+    """Raise `SweepLive` when `owner` may still be driving the sweep; an empty owner drives nothing."""
     if not owner or now - heartbeat > HEARTBEAT_LIMIT or Owner(**owner).gone():
         return
     raise SweepLive(

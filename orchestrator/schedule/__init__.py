@@ -1,7 +1,7 @@
 """Pure scheduling: decisions as `ScheduleState.handle(event) -> [instruction]`, without clock, I/O or randomness."""
 
 from .plan import CellPlan, Plan
-from .results import Decision, Observation
-from .state import ScheduleState, Snapshot
+from .results import Decision, Observation, Snapshot
+from .state import ScheduleState
 
 __all__ = ["CellPlan", "Decision", "Observation", "Plan", "ScheduleState", "Snapshot"]

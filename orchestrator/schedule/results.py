@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..messages import Cause, State, Suggestion, TrialKey
@@ -41,11 +42,30 @@ class Observation(NamedTuple):
     value: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The durable part of a state: what the ledger must hold to continue a sweep.
+
+    `proposals` are (cell, generation, suggestions) in the order of generations; `decisions` the decided trials;
+    `charges` the charged attempts of open trials; `leases` the number of leases granted so far.
+    """
+
+    proposals: tuple[tuple[str, int, tuple[Suggestion, ...]], ...] = ()
+    decisions: Mapping[TrialKey, Decision] = field(default_factory=dict[TrialKey, Decision])
+    charges: Mapping[TrialKey, int] = field(default_factory=dict[TrialKey, int])
+    leases: int = 0
+
+
 class CellResults:
-    """The mutable record of one cell. Only `ScheduleState` changes it."""
+    """The mutable record of one cell. Only `ScheduleState` changes it.
+
+    `asked` and `proposed` count the generations asked of the search and answered by it; `seconds` is what a trial
+    takes, averaged with a short memory.
+    """
 
     def __init__(self, cell: CellPlan, plan: Plan) -> None:
         self.cell = cell
+        self.asked = 0
         self.proposed = 0
         self.open: dict[int, Suggestion] = {}
         self.remaining: dict[int, int] = {}
@@ -68,6 +88,7 @@ class CellResults:
         """Take in the next generation's suggestions; every trial in it is open."""
         count = len(suggestions) * self._plan.replicates
         self.proposed = generation + 1
+        self.asked = max(self.asked, self.proposed)
         self.remaining[generation] = count
         self.open.update((suggestion.configuration, suggestion) for suggestion in suggestions)
         self._codes.extend(bytes(count))

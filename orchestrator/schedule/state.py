@@ -6,9 +6,8 @@ only, never which trials exist or how they end.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..messages import (
     Assignment,
@@ -34,26 +33,11 @@ from ..messages import (
     WorkerLost,
 )
 from .plan import Plan
-from .results import CellResults, Decision, Observation
+from .queue import LEASE_TRIALS, TrialQueue
+from .results import CellResults, Decision, Observation, Snapshot
 
-LEASE_SECONDS = 1.0
-LEASE_TRIALS = 512
 _UNCHARGED = (Cause.PREEMPTED,)
 _FINAL = (Cause.CANCELLED,)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The durable part of a state: what the ledger must hold to continue a sweep.
-
-    `proposals` are (cell, generation, suggestions) in the order of generations; `decisions` the decided trials;
-    `charges` the charged attempts of open trials; `leases` the number of leases granted so far.
-    """
-
-    proposals: tuple[tuple[str, int, tuple[Suggestion, ...]], ...] = ()
-    decisions: Mapping[TrialKey, Decision] = field(default_factory=dict[TrialKey, Decision])
-    charges: Mapping[TrialKey, int] = field(default_factory=dict[TrialKey, int])
-    leases: int = 0
 
 
 @dataclass(slots=True)
@@ -71,9 +55,8 @@ class ScheduleState:
         self.closed: str | None = None
         self._cells = {cell.key: CellResults(cell, plan) for cell in plan.cells}
         self._askable = {cell.key: None for cell in plan.cells if plan.configurations}
-        self._asked: dict[str, int] = {}
-        self._waiting: deque[TrialKey] = deque()
-        self._suspects: deque[TrialKey] = deque()
+        self._in_flight = 0
+        self._queue = TrialQueue()
         self._charges: dict[TrialKey, int] = {}
         self._held: dict[str, _Held] = {}
         self._idle: dict[str, None] = {}
@@ -93,7 +76,7 @@ class ScheduleState:
         state._leases = snapshot.leases
         state._undecided = plan.trials - len(snapshot.decisions)
         open_trials = (trial for cell in state._cells.values() for trial in cell.undecided())
-        state._waiting = deque(sorted(open_trials, key=lambda trial: trial.configuration))
+        state._queue = TrialQueue(sorted(open_trials, key=lambda trial: trial.configuration))
         state._askable = {key: None for key, cell in state._cells.items() if state._may_ask(cell)}
         return state
 
@@ -166,10 +149,10 @@ class ScheduleState:
 
     def _generation_proposed(self, event: GenerationProposed) -> list[Instruction]:
         cell = self._cells[event.cell]
-        if self._asked.pop(event.cell, None) != event.generation:
-            return []
+        assert cell.proposed == event.generation < cell.asked, "a cell's generations are proposed in order, and once"
+        self._in_flight -= 1
         cell.propose(event.generation, event.suggestions)
-        self._waiting.extend(
+        self._queue.add(
             TrialKey(event.cell, suggestion.configuration, replicate)
             for suggestion in event.suggestions
             for replicate in range(self.plan.replicates)
@@ -199,7 +182,7 @@ class ScheduleState:
             return []
         if len(held.trials) > 1:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
-            self._suspects.extend(held.trials)
+            self._queue.suspect(held.trials)
             return []
         ((trial, attempt),) = held.trials.items()
         lost = Outcome(trial, attempt, State.FAIL, Cause.WORKER_LOST, error=f"worker {worker} died while it ran this")
@@ -215,7 +198,7 @@ class ScheduleState:
             return self._decide(outcome, lease, worker)
         if charged:
             self._charges[outcome.trial] = attempts
-        self._suspects.append(outcome.trial)
+        self._queue.suspect([outcome.trial])
         return RecordAttempt(outcome.trial, outcome.attempt, outcome.cause, lease, worker)
 
     def _decide(self, outcome: Outcome, lease: int, worker: str) -> RecordOutcome:
@@ -234,7 +217,7 @@ class ScheduleState:
     def _take_back(self, worker: str) -> None:
         held = self._held.pop(worker, None)
         if held is not None:
-            self._waiting.extendleft(reversed(held.trials))
+            self._queue.put_back(held.trials)
 
     def _advance(self) -> list[Instruction]:
         if self.closed:
@@ -256,9 +239,11 @@ class ScheduleState:
     # Proposals
 
     def _may_ask(self, cell: CellResults) -> bool:
-        if cell.proposed >= self.plan.generations or cell.cell.key in self._asked:
+        if cell.asked >= self.plan.generations:
             return False
-        return not self.plan.sequential or cell.frontier >= cell.proposed - self.plan.lag
+        if not self.plan.sequential:
+            return True
+        return cell.asked == cell.proposed and cell.frontier >= cell.proposed - self.plan.lag
 
     def _offer(self, cell: CellResults) -> None:
         if self._may_ask(cell):
@@ -267,17 +252,20 @@ class ScheduleState:
     def _ask(self) -> Iterable[Instruction]:
         wanted = max(64, 2 * len(self._workers) * LEASE_TRIALS)
         batch = self.plan.generation * self.plan.replicates
-        while self._askable and len(self._waiting) + batch * len(self._asked) < wanted:
+        while self._askable and len(self._queue) + batch * self._in_flight < wanted:
             key = next(iter(self._askable))
             del self._askable[key]
-            self._asked[key] = self._cells[key].proposed
-            yield ProposeGeneration(key, self._asked[key])
+            cell = self._cells[key]
+            yield ProposeGeneration(key, cell.asked)
+            cell.asked += 1
+            self._in_flight += 1
+            self._offer(cell)
 
     # Leases
 
     def _grant(self) -> Iterable[Instruction]:
         for worker in list(self._idle):
-            trials = self._next_trials()
+            trials = self._queue.take(len(self._workers), lambda trial: self._cells[trial.cell].seconds)
             if not trials:
                 return
             del self._idle[worker]
@@ -285,20 +273,6 @@ class ScheduleState:
             assignments = tuple(self._assignment(trial) for trial in trials)
             self._held[worker] = _Held(self._leases, {each.trial: each.attempt for each in assignments})
             yield GrantLease(Lease(self._leases, worker, assignments))
-
-    def _next_trials(self) -> list[TrialKey]:
-        if self._suspects:
-            return [self._suspects.popleft()]
-        share = -(-len(self._waiting) // max(1, len(self._workers)))
-        trials: list[TrialKey] = []
-        seconds = 0.0
-        while self._waiting and len(trials) < min(share, LEASE_TRIALS) and seconds < LEASE_SECONDS:
-            trial = self._waiting.popleft()
-            trials.append(trial)
-            # A cell of unknown cost counts as a whole lease.
-            expected = self._cells[trial.cell].seconds
-            seconds += LEASE_SECONDS if expected is None else expected
-        return trials
 
     def _assignment(self, trial: TrialKey) -> Assignment:
         cell = self._cells[trial.cell]
@@ -308,7 +282,7 @@ class ScheduleState:
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""
         held = [trial for each in self._held.values() for trial in each.trials]
-        queued = [*self._waiting, *self._suspects]
+        queued = list(self._queue)
         undecided = [trial for cell in self._cells.values() for trial in cell.undecided()]
         assert sorted(held + queued) == sorted(undecided), "an open trial is in one lease or one queue, and once"
         unproposed = sum(

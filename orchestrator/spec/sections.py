@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from ..task import Scalar
 from . import postponed
-from .spec_errors import Fault, broken, from_validation, nearest, require_text_keys, show
-from .spec_values import Duration, Size
-from .task import Scalar
+from .faults import Fault, as_list, broken, from_validation, nearest, require_text_keys, show
+from .values import Duration, Size
 
 MODEL_SAMPLERS = ("tpe", "gp")
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
@@ -70,11 +70,20 @@ class Pruner(BaseModel):
     name: PrunerName = Field(description="The rule by which trials are compared.", examples=["halving"])
 
 
+def _whole_or_share(gpus: float) -> float:
+    """A share of one GPU or a number of GPUs; Ray grants nothing between. Raises `ValueError`."""
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError("above 1 it must be a whole number of GPUs")
+    return gpus
+
+
 class Resources(Section):
     """What one trial occupies while it runs."""
 
     cpus: float = Field(default=1.0, gt=0, description="CPU cores; training threads are pinned to it.", examples=[1])
-    gpus: float = Field(default=0.0, ge=0, description="GPUs, or a share of one.", examples=[0.5])
+    gpus: Annotated[float, AfterValidator(_whole_or_share)] = Field(
+        default=0.0, ge=0, description="GPUs, or a share of one.", examples=[0.5]
+    )
     memory: Size | None = Field(default=None, description="Bytes, or an amount such as 4GiB.", examples=["4GiB"])
 
 
@@ -84,11 +93,11 @@ class _Rule(Resources):
 
 def one_resources(value: Any) -> Any:
     """A mapping of resources; a list of rules is valid in form and refused for now. Raises `Fault`."""
-    if not isinstance(value, list | tuple):
+    rules = as_list(value)
+    if rules is None:
         return value
-    rules: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
     if not rules:
-        raise broken(("resources",), value, "a list of rules needs one", "write {cpus: 1, gpus: 0}")
+        raise broken(("resources",), rules, "a list of rules needs one", "write {cpus: 1, gpus: 0}")
     for position, rule in enumerate(rules):
         path = ("resources", position)
         try:

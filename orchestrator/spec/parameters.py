@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from .spec_errors import Fault, Path, broken, dotted, require_text_keys, show, unknown_key
-from .task import Choice, Float, Int, Lattice, Parameter, Scalar
+from ..task import Choice, Float, Int, Lattice, Parameter, Scalar
+from .faults import Fault, Path, as_list, broken, dotted, require_text_keys, show, unknown_key
 
 MAX_LATTICE = 10_000
 
@@ -136,19 +136,25 @@ def _named(raw: Any, section: str) -> dict[str, Any]:
 
 
 def _axis(raw: Any, path: Path) -> tuple[Scalar, ...]:
-    if isinstance(raw, Lattice) or (isinstance(raw, Mapping) and "log2" in raw):
+    values = as_list(raw)
+    if values is not None:
+        return _distinct(values, path)
+    if _is_lattice(raw):
         parameter = _parameter(raw, path)
-        if parameter.when is not None:
-            raise broken(path, raw, "an axis of the grid has no condition", "remove `when`, or move it to search")
         assert isinstance(parameter, Lattice)
+        if parameter.when is not None:
+            rule = f"{dotted(path)} is an axis of the grid, which has no condition"
+            raise Fault(f"{rule}; remove `when`, or move {path[-1]} to search", (*path, "when"))
         return parameter.values()
-    if not isinstance(raw, list | tuple):
-        remedy = f"write [{show(raw)}], or move it to {'search' if isinstance(raw, Mapping) else 'fixed'}"
-        raise broken(path, raw, "an axis must be a list of values or {log2: [low, high], num: n}", remedy)
-    return _distinct(raw, path)  # pyright: ignore[reportUnknownArgumentType]
+    rule = "an axis must be a list of values or {log2: [low, high], num: n}"
+    raise broken(path, raw, rule, "write such a list, or move it to search or fixed")
 
 
-def _distinct(raw: list[Any] | tuple[Any, ...], path: Path) -> tuple[Scalar, ...]:
+def _is_lattice(raw: Any) -> bool:
+    return isinstance(raw, Lattice) or (isinstance(raw, Mapping) and "log2" in raw)
+
+
+def _distinct(raw: list[Any], path: Path) -> tuple[Scalar, ...]:
     values = tuple(scalar(value, (*path, position)) for position, value in enumerate(raw))
     if not values:
         raise broken(path, raw, "needs at least one value", f"add a value or remove `{path[-1]}`")
@@ -166,11 +172,11 @@ def _parameter(raw: Any, path: Path) -> Parameter:
             raw = plain_parameter(raw)
         except (TypeError, ValueError):
             raise broken(path, raw, "its choices or its condition have the wrong type", _FORM_REMEDY) from None
-    if isinstance(raw, list | tuple):
-        raise broken(path, raw, "a list is no parameter", f"write {{choices: {show(raw)}}}")
+    if (values := as_list(raw)) is not None:
+        raise broken(path, values, "a list is no parameter", f"write {{choices: {show(values)}}}")
     if not isinstance(raw, Mapping):
         raise broken(path, raw, "a parameter must be a mapping", f"{_FORM_REMEDY}, or move it to fixed")
-    entry = require_text_keys(dict(raw), path)  # pyright: ignore[reportUnknownArgumentType]
+    entry = require_text_keys(raw, path)
     return _PARSERS[_form(entry, path)](entry, path)
 
 
@@ -196,17 +202,18 @@ def _required(entry: Mapping[str, Any], key: str, path: Path) -> Any:
 
 
 def _choice(entry: Mapping[str, Any], path: Path) -> Choice:
-    raw, here = entry["choices"], (*path, "choices")
-    if not isinstance(raw, list | tuple):
-        raise broken(here, raw, "choices must be a list", f"write [{show(raw)}]")
-    return Choice(_distinct(raw, here), when=_when(entry, path))  # pyright: ignore[reportUnknownArgumentType]
+    here = (*path, "choices")
+    values = as_list(entry["choices"])
+    if values is None:
+        raise broken(here, entry["choices"], "choices must be a list", f"write [{show(entry['choices'])}]")
+    return Choice(_distinct(values, here), when=_when(entry, path))
 
 
 def _lattice(entry: Mapping[str, Any], path: Path) -> Lattice:
-    raw, here = entry["log2"], (*path, "log2")
-    if not isinstance(raw, list | tuple) or len(raw) != 2:  # pyright: ignore[reportUnknownArgumentType]
-        raise broken(here, raw, "log2 must be two exponents", "write [low, high], such as [-14, -3]")
-    low, high = (float(number(value, (*here, position))) for position, value in enumerate(raw))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    raw, here = as_list(entry["log2"]), (*path, "log2")
+    if raw is None or len(raw) != 2:
+        raise broken(here, entry["log2"], "log2 must be two exponents", "write [low, high], such as [-14, -3]")
+    low, high = (float(number(value, (*here, position))) for position, value in enumerate(raw))
     num = whole(_required(entry, "num", path), (*path, "num"))
     if not -1022 <= low <= high <= 1023:
         raise broken(here, raw, "exponents must rise and lie in [-1022, 1023]", "write the lower one first")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ..task import Parameter, Scalar
 from .conditions import count, points
-from .spec_errors import Fault, broken, dotted, show
-from .task import Parameter, Scalar
+from .faults import Fault, broken, dotted, show
 
 MAX_CELLS = 100_000
 MAX_TRIALS = 10_000_000

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
-from . import postponed, spec_schema
+from ..task import Parameter, Scalar
+from . import fragments, postponed
 from .conditions import in_order
+from .faults import as_list, broken, require_text_keys
 from .parameters import parse_fixed, parse_grid, parse_search, plain_parameter, scalar
-from .spec_errors import broken, require_text_keys
-from .task import Parameter, Scalar
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = r"(\d+(?:\.\d+)?)\s*([smhd])"
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])"
 _BYTES = {
-    "": 1,
     **{f"{letter}B": 1000**power for power, letter in enumerate(("k", "M", "G", "T"), start=1)},
     **{f"{letter}iB": 1024**power for power, letter in enumerate(("K", "M", "G", "T"), start=1)},
 }
-_SIZE = rf"(\d+(?:\.\d+)?)\s*({'|'.join(unit for unit in _BYTES if unit)})"
+_SIZE = rf"([0-9]+(?:\.[0-9]+)?)\s*({'|'.join(_BYTES)})"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
 _METRIC = r"[A-Za-z_][A-Za-z0-9_./-]{0,99}"
 
@@ -50,7 +50,7 @@ def size(value: Any) -> Any:
         match = re.fullmatch(_SIZE, value.strip())
         if match is None:
             raise ValueError("memory is a number with one unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB")
-        value = int(float(match[1]) * _BYTES[match[2]])
+        value = int(Decimal(match[1]) * _BYTES[match[2]])
     return value
 
 
@@ -63,21 +63,21 @@ def text(value: Any) -> Any:
 
 def one_metric(value: Any) -> Any:
     """The name of a metric; a list of names is valid in form and refused for now. Raises `ValueError` or `Fault`."""
-    names: list[Any] = list(value) if isinstance(value, list | tuple) else [value]  # pyright: ignore[reportUnknownArgumentType]
-    for name in names:
+    names = as_list(value)
+    for name in [value] if names is None else names:
         if isinstance(name, str) and not re.fullmatch(_METRIC, name):
             rule = "a metric's name starts with a letter or _ and holds letters, digits, _ . / - (at most 100)"
             raise ValueError(rule)
-    if isinstance(value, list | tuple) and names and all(isinstance(name, str) for name in names):
-        postponed.refuse(("metric",), value)
-    return value  # pyright: ignore[reportUnknownVariableType]
+    if names and all(isinstance(name, str) for name in names):
+        postponed.refuse(("metric",), names)
+    return value
 
 
 def enqueued(value: Any) -> Any:
     """A list of configurations, each a mapping of parameters to values. Raises `Fault`."""
-    if not isinstance(value, list | tuple):
+    entries = as_list(value)
+    if entries is None:
         raise broken(("enqueue",), value, "must be a list of configurations", "write [{lr: 0.1}]")
-    entries: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
     checked = (require_text_keys(entry, ("enqueue", position)) for position, entry in enumerate(entries))
     return [
         {name: scalar(each, ("enqueue", position, name)) for name, each in entry.items()}
@@ -132,25 +132,23 @@ Size = Annotated[
 Text = Annotated[str, BeforeValidator(text), Field(min_length=1)]
 Name = Annotated[str, BeforeValidator(plain_name), WithJsonSchema({"type": "string", "pattern": rf"^{_NAME}$"})]
 Metric = Annotated[str, BeforeValidator(one_metric), WithJsonSchema({"type": "string", "pattern": rf"^{_METRIC}$"})]
-
-
 Enqueue = Annotated[
     list[dict[str, Scalar]],
     PlainValidator(enqueued),
     WithJsonSchema({"type": "array", "items": {"type": "object"}}),
 ]
 Wish = Annotated[str | Mapping[str, Any], PlainValidator(wish), WithJsonSchema({"type": ["string", "object"]})]
-Fuse = Annotated[Literal["auto", "off"] | int, PlainValidator(fusing), WithJsonSchema(spec_schema.FUSE)]
+Fuse = Annotated[Literal["auto", "off"] | int, PlainValidator(fusing), WithJsonSchema(fragments.FUSE)]
 Grid = Annotated[
     Mapping[str, tuple[Scalar, ...]],
     PlainValidator(parse_grid),
     PlainSerializer(_plain_grid),
-    WithJsonSchema(spec_schema.GRID),
+    WithJsonSchema(fragments.GRID),
 ]
 Search = Annotated[
     Mapping[str, Parameter],
     PlainValidator(_search),
     PlainSerializer(_plain_search),
-    WithJsonSchema(spec_schema.SEARCH),
+    WithJsonSchema(fragments.SEARCH),
 ]
-Fixed = Annotated[Mapping[str, Scalar], PlainValidator(parse_fixed), WithJsonSchema(spec_schema.FIXED)]
+Fixed = Annotated[Mapping[str, Scalar], PlainValidator(parse_fixed), WithJsonSchema(fragments.FIXED)]

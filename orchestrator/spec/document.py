@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as File
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
-from .errors import SpecError
-from .spec_errors import Path, dotted, show
+from ..errors import SpecError
+from .faults import Path, dotted, show
 
 MAX_DEPTH = 50
 MAX_VALUES = 100_000
@@ -64,8 +64,8 @@ class _Loader(yaml.SafeLoader):
         self._expanded: dict[int, int] = {}  # id of a composed node -> values below it, aliases followed
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        mark, alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
-        before = self._values
+        event = cast("Any", self).peek_event()
+        mark, alias, before = event.start_mark, isinstance(event, yaml.AliasEvent), self._values
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _Refused(f"values are nested more than {MAX_DEPTH} deep; a spec needs five levels", mark)
@@ -89,6 +89,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # The other styles fold line breaks, among them some that only YAML 1.1 knows.
+        return cast("Any", self).represent_scalar(_STR, data, style=None if data.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -107,7 +114,7 @@ class Document:
         """`source:line` of the value at `path`, or of the nearest value around it; for overrides `--set TEXT`."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.overrides:
-                return f"--set {self.overrides[path[:end]]}"
+                return _place_of(self.overrides[path[:end]])
             if path[:end] in self.lines:
                 return f"{self.source}:{self.lines[path[:end]]}"
         return f"{self.source}:1"
@@ -158,39 +165,38 @@ def dump(data: Mapping[str, Any]) -> str:
     )
 
 
+def _place_of(override: str) -> str:
+    return "--set " + "\\n".join(override.splitlines())
+
+
 def _overridden(document: Document, text: str) -> Document:
     """`document` with one value replaced; mappings on the way are made where they are missing."""
-    place = f"--set {text}"
+    place = _place_of(text)
+    path, value = _parse_override(text, place)
+    data = inner = {**document.data}
+    made = path  # the outermost value that was not there before
+    for end, key in enumerate(path[:-1], start=1):
+        made = path[:end] if key not in inner and made == path else made
+        below: Any = inner.get(key, {})
+        if not isinstance(below, dict):
+            rule = f"{dotted(path[:end])} is {show(below)}, no mapping, so `{path[end]}` cannot be set in it"
+            raise SpecError(f"{place}: {rule}; set it whole: {dotted(path[:end])}={{{path[end]}: ...}}")
+        inner[key] = {**below}
+        inner = inner[key]
+    inner[path[-1]] = value
+    lines = {p: line for p, line in document.lines.items() if p[: len(path)] != path}
+    earlier = {p: old for p, old in document.overrides.items() if p[: len(path)] != path}
+    return replace(document, data=data, lines=lines, overrides={**earlier, made: text, path: text})
+
+
+def _parse_override(text: str, place: str) -> tuple[tuple[str, ...], Any]:
     target, equals, value_text = text.partition("=")
     path = tuple(target.strip().split("."))
-    if not equals or not all(path):
+    if not equals or not all(path) or len(path) > MAX_DEPTH:
         raise SpecError(f"{place}: this is no override; write path.to.key=VALUE, such as search.lr.low=1e-5")
-    value, _ = _read(value_text, lambda line: place)
-    if value is None and not value_text.strip():
+    if not value_text.strip():
         raise SpecError(f"{place}: there is no value after `=`; write null to remove a value")
-    data = _set(document.data, path, value, place)
-    missing = next((n for n in range(1, len(path)) if not _has(document.data, path[:n])), len(path))
-    kept = {p: line for p, line in document.lines.items() if p[: len(path)] != path}
-    earlier = {p: old for p, old in document.overrides.items() if p[: len(path)] != path}
-    return replace(document, data=data, lines=kept, overrides={**earlier, path[:missing]: text, path: text})
-
-
-def _set(data: Any, path: tuple[str, ...], value: Any, place: str, done: Path = ()) -> Any:
-    if not path:
-        return value
-    if not isinstance(data, dict):
-        rule = f"{dotted(done)} is {show(data)}, no mapping, so `{path[0]}` cannot be set in it"
-        raise SpecError(f"{place}: {rule}; set it whole: {dotted(done)}={{{path[0]}: ...}}")
-    head, rest = path[0], path[1:]
-    return {**data, head: _set(data.get(head, {}), rest, value, place, (*done, head))}  # pyright: ignore[reportUnknownMemberType]
-
-
-def _has(data: Any, path: tuple[str, ...]) -> bool:
-    for key in path:
-        if not isinstance(data, dict) or key not in data:
-            return False
-        data = data[key]  # pyright: ignore[reportUnknownVariableType]
-    return True
+    return path, _read(value_text, lambda line: place)[0]
 
 
 def _read(text: str, at: Callable[[int], str]) -> tuple[Any, dict[Path, int]]:

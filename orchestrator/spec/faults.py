@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .errors import NotYetSupported, SpecError
+from ..errors import NotYetSupported, SpecError
 
 Path = tuple[str | int, ...]
 
@@ -76,7 +76,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy for an unknown `name`: the nearest of the `known` ones, and all of them."""
     names = list(known)
     folded = {candidate.casefold(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     listed = ", ".join(names)
     return f"did you mean `{folded[close[0]]}`? Use one of {listed}" if close else f"use one of {listed}"
 
@@ -153,3 +153,8 @@ def require_text_keys(value: Any, path: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise broken((*path, str(key)), key, "a key must be text", "put it in quotes")
     return entries
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """The items of a list or tuple; None for anything else."""
+    return cast("list[Any]", list(value)) if isinstance(value, list | tuple) else None  # pyright: ignore[reportUnknownArgumentType]

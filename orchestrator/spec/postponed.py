@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .spec_errors import Path, Refusal, dotted, show
+from .faults import Path, Refusal, dotted, show
 
 
 class Later(NamedTuple):
@@ -33,8 +33,8 @@ def _is_number(value: Any) -> bool:
 
 
 LATER = (
-    Later(("command",), _given, "run a command", "name a Python function with `task: train.py:train`"),
-    Later(("metric",), _is_list, "optimise several metrics", "name one metric"),
+    Later(("command",), _given, "run a command", "write a Python function and `task: train.py:train`"),
+    Later(("metric",), _is_list, "optimise several metrics", "write one name, such as `metric: val_loss`"),
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
     Later(("pruner",), _given, "prune trials", "leave `pruner` out"),
     Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),

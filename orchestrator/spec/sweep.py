@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
-from . import conditions, postponed, spec_rules, spec_schema
+from ..task import Scalar
+from . import conditions, fragments, postponed, rules
 from .document import dump, parse_document, read_text
+from .faults import Fault, from_validation
 from .parameters import kind
-from .spec_errors import Fault, from_validation
-from .spec_sections import (
+from .sections import (
     MODEL_SAMPLERS,
     SAMPLERS,
     Limits,
@@ -28,8 +29,7 @@ from .spec_sections import (
     named,
     one_resources,
 )
-from .spec_values import Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, Text, Wish
-from .task import Scalar
+from .values import Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, Text, Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,15 @@ class Sweep(Section):
         examples=[24],
     )
     sampler: Annotated[Sampler, BeforeValidator(named)] = Field(
-        description="How configurations are proposed: a name, or a mapping; tpe by default.", examples=["tpe"]
+        default=Sampler(name="tpe"),
+        description="How configurations are proposed: a name, or a mapping; tpe by default.",
+        examples=["tpe"],
     )
-    pruner: Pruner | None = Field(default=None, description="Which trials are ended early. Later version.")
+    pruner: Annotated[Pruner | None, BeforeValidator(named)] = Field(
+        default=None, description="Which trials are ended early. Later version."
+    )
     resources: Annotated[Resources, BeforeValidator(one_resources)] = Field(
-        default=Resources(), description="What one trial occupies while it runs.", examples=[{"cpus": 1}]
+        default=Resources(), description="What one trial occupies: cpus, gpus, memory.", examples=[{"cpus": 1}]
     )
     limits: Limits = Field(
         default=Limits(), description="What ends attempts, trials or the sweep.", examples=[{"attempts": 3}]
@@ -113,12 +117,12 @@ class Sweep(Section):
         self._check()
 
     def _check(self) -> None:
-        spec_rules.check_code(self.task, self.command)
-        spec_rules.check_names(self.grid, self.search, self.fixed)
-        spec_rules.check_configurations(self.search, self.sampler.name, self.configurations)
+        rules.check_code(self.task, self.command)
+        rules.check_names(self.grid, self.search, self.fixed)
+        rules.check_configurations(self.search, self.sampler.name, self.configurations)
         if self._has_model:
-            spec_rules.check_model(self.per_cell, self.generation_size, self.lag)
-        spec_rules.check_extent(self.grid, self.per_cell, self.seeds)
+            rules.check_model(self.per_cell, self.generation_size, self.lag)
+        rules.check_extent(self.grid, self.per_cell, self.seeds)
         if len({cell.key for cell in self.cells}) < len(self.cells):
             raise Fault("two cells of the grid share their key by chance; rename an axis", ("grid",))
         postponed.refuse_all(self)
@@ -174,14 +178,14 @@ class Sweep(Section):
     @property
     def startup(self) -> int:
         """How many finished configurations a model needs."""
-        return spec_rules.startup(self.generation_size)
+        return rules.startup(self.generation_size)
 
     @property
     def model_share(self) -> float:
         """The share of configurations that a model proposes, in [0, 1]; 0.0 for samplers without one."""
         if not self._has_model:
             return 0.0
-        first = spec_rules.first_modelled(self.generation_size, self.lag)
+        first = rules.first_modelled(self.generation_size, self.lag)
         return max(0, self.per_cell - first) / self.per_cell
 
     @property
@@ -189,7 +193,7 @@ class Sweep(Section):
         """What is allowed but is hardly meant."""
         found: list[str] = []
         if self._has_model and self.model_share < 0.5:
-            half = 2 * spec_rules.first_modelled(self.generation_size, self.lag)
+            half = 2 * rules.first_modelled(self.generation_size, self.lag)
             found.append(
                 f"only {self.model_share:.0%} of {self.per_cell} configurations see a model; "
                 f"write `configurations: {half}` or more, or lower generation or lag"
@@ -225,8 +229,12 @@ class Sweep(Section):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A sweep with some fields replaced, checked like any other; nothing derived is carried over."""
-        copy = type(self)(**{**self.model_dump(exclude_none=True), **(update or {})})
-        copy._root = self._root
+        return type(self)(**{**self.model_dump(exclude_none=True), **(update or {})}).rooted(self._root)
+
+    def rooted(self, root: Path) -> Self:
+        """The same sweep, whose relative task path starts at `root`."""
+        copy = super().model_copy()
+        copy._root = root
         return copy
 
 
@@ -251,11 +259,9 @@ def parse(text: str, source: str = "<spec>", overrides: Sequence[str] = (), root
         sweep = Sweep(**document.data)
     except Fault as fault:
         raise fault.at(document.place(fault.path)) from None
-    if root is not None:
-        sweep._root = root
-    return sweep
+    return sweep if root is None else sweep.rooted(root)
 
 
 def json_schema() -> dict[str, Any]:
     """The grammar of a spec as a JSON Schema, draft 2020-12; editors complete from it."""
-    return spec_schema.complete(Sweep.model_json_schema(), SAMPLERS)
+    return fragments.complete(Sweep.model_json_schema(), SAMPLERS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from ..task import Choice, Float, Int, Lattice, Parameter, Scalar
+from .faults import Fault, Path, broken, nearest, show
 from .parameters import same
-from .spec_errors import Fault, Path, broken, nearest, show
-from .task import Choice, Float, Int, Lattice, Parameter, Scalar
 
 Search = Mapping[str, Parameter]
 

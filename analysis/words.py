@@ -1,0 +1,52 @@
+"""Names as people read them, for figures and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+WORDS = {
+    "lr": "learning rate",
+    "wd": "weight decay",
+    "val": "validation",
+    "train": "training",
+    "acc": "accuracy",
+    "eval": "evaluation",
+}
+MINUS = "\N{MINUS SIGN}"
+
+
+def spoken(name: str) -> str:
+    """A parameter or metric in words: `val_loss` is "validation loss"."""
+    return " ".join(WORDS.get(part, part) for part in name.replace(".", "_").split("_") if part)
+
+
+def group_label(by: Sequence[str], values: Sequence[Any]) -> str:
+    """The name of one group: the values alone where they are words, with their parameter where they are numbers."""
+    parts = (
+        value if isinstance(value, str) else f"{spoken(name)} {value}" for name, value in zip(by, values, strict=True)
+    )
+    return ", ".join(parts) or "all trials"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign, the minus as long as the plus; infinities in words."""
+    if not isfinite(value):
+        return "unbounded"
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", MINUS)
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number with significant digits, no sign when positive."""
+    return "unknown" if not isfinite(value) else f"{value:.{digits}g}".replace("-", MINUS)
+
+
+def interval(low: float, high: float) -> str:
+    """An interval in words when an end is infinite."""
+    if isfinite(low) and isfinite(high):
+        return f"{signed(low)} to {signed(high)}"
+    if isfinite(high):
+        return f"at most {signed(high)}"
+    return f"at least {signed(low)}" if isfinite(low) else "of any size"

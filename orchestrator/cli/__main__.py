@@ -1,0 +1,5 @@
+"""`python -m swathe.orchestrator.cli`: the command line where the script is not on the path."""
+
+from . import main
+
+main()

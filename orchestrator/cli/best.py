@@ -1,0 +1,95 @@
+"""`swathe best`: the best configuration of each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from ...analysis import load, summary
+from ..messages import Scalar, TrialKey
+from ..spec import Cell, Sweep
+from .opening import Opened, opened
+from .options import directory_option, json_option, name_argument
+from .printing import as_json, number, settings, show, table, word
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """A cell's best configuration: the mean of the objective over `seeds` complete replicates, its standard error."""
+
+    cell: Cell
+    configuration: int
+    params: Mapping[str, Scalar]
+    mean: float
+    error: float | None
+    seeds: int
+
+
+@click.command("best")
+@name_argument
+@directory_option
+@json_option
+def command(name: str, directory: Path, json: bool) -> None:
+    """Say which configuration is the best of each cell.
+
+    Configurations are compared by the mean over their complete replicates; those of which more than half failed are
+    left out.
+    """
+    with opened(name, directory) as sweep:
+        rows = best_rows(sweep, load.trials(sweep.folder))
+        if json:
+            click.echo(as_json(_described(sweep.sweep, rows)))
+        elif rows:
+            show_best(sweep.sweep, rows)
+        else:
+            click.echo(
+                f"No configuration of {name} is complete yet; `swathe status {sweep.handle}` says how it stands."
+            )
+
+
+def best_rows(opened: Opened, trials: pd.DataFrame) -> list[Best]:
+    """The best configuration of every cell that has one, from the ended `trials`, in the order of the grid."""
+    sweep = opened.sweep
+    found = {row.cell: row for row in summary.best_configurations(trials, sweep.direction)}
+    rows: list[Best] = []
+    for cell in sweep.cells:
+        if (row := found.get(cell.key)) is not None:
+            params = opened.reader.suggestion(TrialKey(cell.key, row.configuration, 0)) or {}
+            rows.append(Best(cell, row.configuration, params, row.value, row.error, row.seeds))
+    return rows
+
+
+def _described(sweep: Sweep, rows: Sequence[Best]) -> dict[str, Any]:
+    return {
+        "metric": sweep.metric,
+        "direction": sweep.direction,
+        "cells": [
+            {
+                "cell": row.cell.key,
+                "values": row.cell.values,
+                "configuration": row.configuration,
+                "params": row.params,
+                "mean": row.mean,
+                "standard_error": row.error,
+                "seeds": row.seeds,
+            }
+            for row in rows
+        ],
+    }
+
+
+def show_best(sweep: Sweep, rows: Sequence[Best]) -> None:
+    """The best configurations as a table; `trials` are the names of their trials but for the replicate."""
+    numbers = (sweep.metric, "std. error", "seeds")
+    shown = table(*sweep.grid, *numbers, "trials", "parameters", right=numbers, folding="parameters")
+    for row in rows:
+        values = [word(value) for value in row.cell.values.values()]
+        spread = (number(row.error, digits=2), f"{row.seeds}/{sweep.seeds}")
+        trials = f"{row.cell.key}/{row.configuration}/*"
+        shown.add_row(*values, number(row.mean), *spread, trials, settings(row.params))
+    show(shown)

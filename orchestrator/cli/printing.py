@@ -1,0 +1,118 @@
+"""How things are said: numbers, parameters and times as text, tables, and JSON that every reader takes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+PIPE_WIDTH = 1000
+
+
+class Terminal(Console):
+    """A console that leaves a broken pipe to whoever called."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through; rich would end the process with the exit code of a failed sweep."""
+        raise
+
+
+def console() -> Terminal:
+    """Standard output as it is now. Text is printed as it stands; a pipe gets whole lines and no colour."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Terminal(file=sys.stdout, width=width, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print a table or the like, without blanks at the ends of its lines."""
+    terminal = console()
+    with terminal.capture() as captured:
+        terminal.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def warn(text: str) -> None:
+    """A remark beside the output."""
+    click.echo(f"Warning: {text}", err=True)
+
+
+def table(*columns: str, right: Iterable[str] = (), folding: str = "") -> Table:
+    """An empty table with these headings; the columns in `right` hold numbers, `folding` may take several lines."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        side, folds = "right" if column in right else "left", column == folding
+        made.add_column(column, justify=side, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    return made
+
+
+def number(value: float | None, *, digits: int = 5) -> str:
+    """A number for people, "-" for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def word(value: Any) -> str:
+    """One value of a parameter for people."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Parameters for people: `width=64 lr=0.01`."""
+    return " ".join(f"{name}={word(value)}" for name, value in values.items())
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people, to two units: `42 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, size in units:
+        count, left = divmod(left, size)
+        if count or (parts and len(parts) < 2):
+            parts.append(f"{count} {unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if not part.startswith("0 ")) or "0 s"
+
+
+def timestamp(unix: float) -> str:
+    """A moment for machines: ISO 8601 in UTC."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")
+
+
+def moment(stamp: str) -> str:
+    """A `timestamp` for people: in local time, without its fractions."""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def near(path: Path) -> str:
+    """A path for people: from the working directory where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)
+
+
+def as_json(value: Any) -> str:
+    """`value` as JSON; NaN and infinities, which JSON lacks, become null."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,88 @@
+"""`swathe run`: run a sweep, or go on with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from .. import driver
+from ..driver import Launch
+from ..spec import Sweep, load
+from . import INTERRUPTED
+from .live import Display
+from .opening import opened_folder
+from .options import directory_option, set_option, spec_argument
+from .plan import trials
+from .printing import near, warn
+from .standing import standing
+
+
+@click.command("run")
+@spec_argument
+@click.option(
+    "--cluster",
+    default="embedded",
+    show_default=True,
+    help="embedded: on this machine's cores; inline: in this process.",
+)
+@click.option("--workers", type=int, help="How many workers; as many as fit when left out.")
+@directory_option
+@set_option
+@click.option("--takeover", is_flag=True, help="Replace another driver of the sweep, though it may be alive.")
+@click.pass_context
+def command(
+    context: click.Context,
+    spec: Path,
+    overrides: tuple[str, ...],
+    **launch: object,
+) -> None:
+    """Run the sweep that the file SPEC asks for, or go on with it.
+
+    Ctrl-C lets running trials finish and ends the sweep there; the same command goes on later. A second Ctrl-C ends
+    it at once. Exit codes: 0 finished, 1 more failures than limits.failures, 2 a mistake, 130 interrupted.
+    """
+    sweep = load(spec, overrides)
+    for text in sweep.warnings:
+        warn(text)
+    context.exit(run(sweep, Launch(**launch)))  # type: ignore[arg-type]
+
+
+def run(sweep: Sweep, launch: Launch) -> int:
+    """Run `sweep` and show it; returns the exit code."""
+    with Display(sweep, _workers(sweep, launch)) as display:
+
+        def started(folder: Path) -> None:
+            _introduce(sweep, folder)
+            display.started(folder)
+
+        try:
+            finished = driver.run(sweep, launch, started, display.stopping)
+        except KeyboardInterrupt:
+            finished = None
+    if finished is None:
+        click.echo(f"{sweep.name}: stopped at once; the same command goes on from here")
+        return INTERRUPTED
+    # Pandas and the figures of the report take seconds to import, and trials need not wait for them.
+    from .ending import tell_ending
+
+    with opened_folder(finished.folder) as opened:
+        tell_ending(opened, finished)
+    return finished.exit_code
+
+
+def _introduce(sweep: Sweep, folder: Path) -> None:
+    size = f"{len(sweep.cells)} cells x {sweep.per_cell} configurations x {sweep.seeds} seeds = {trials(sweep)} trials"
+    click.echo(f"{sweep.name}: {size}, in {near(folder)}")
+    with opened_folder(folder) as opened:
+        decided = standing(sweep, opened.reader.progress()).counts.decided
+    if decided:
+        click.echo(f"going on: {decided} of {trials(sweep)} trials were decided before")
+
+
+def _workers(sweep: Sweep, launch: Launch) -> int | None:
+    """How many workers there will be; None where only the machine's GPUs know."""
+    if launch.cluster == "inline" or launch.workers is not None:
+        return launch.workers or 1
+    return None if sweep.resources.gpus else int((os.cpu_count() or 1) / sweep.resources.cpus)

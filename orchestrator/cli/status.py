@@ -1,0 +1,115 @@
+"""`swathe status`: how a sweep stands, from its ledger alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..ledger import Failure
+from .opening import Opened, opened
+from .options import directory_option, json_option, name_argument
+from .printing import as_json, moment, near, number, settings, show, table, timestamp, word
+from .standing import CellStanding, Standing, least_finished, remainder, standing
+
+MOST_CELLS = 40
+MOST_FAILURES = 5
+
+
+@click.command("status")
+@name_argument
+@directory_option
+@json_option
+def command(name: str, directory: Path, json: bool) -> None:
+    """Say how a sweep stands, and what failed in it.
+
+    NAME is a sweep of --dir, or the path of a sweep's folder.
+    """
+    with opened(name, directory) as sweep:
+        now, failures = standing(sweep.sweep, sweep.reader.progress()), sweep.reader.failures()
+        if json:
+            click.echo(as_json(_described(sweep, now, failures)))
+        else:
+            _show(sweep, now)
+            show_failures(sweep, now, failures[:MOST_FAILURES])
+
+
+def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> dict[str, Any]:
+    return {
+        "name": opened.record.name,
+        "folder": opened.folder,
+        "status": opened.condition,
+        "started": timestamp(opened.record.created),
+        "metric": opened.sweep.metric,
+        "direction": opened.sweep.direction,
+        "trials": now.counts.as_mapping(),
+        "best": now.best.best if now.best else None,
+        "retried": now.retried,
+        "causes": now.causes,
+        "cells": [
+            {"cell": cell.key, "values": cell.values, "trials": cell.counts.as_mapping(), "best": cell.best}
+            for cell in now.cells
+        ],
+        "failures": [_failure(opened, each) for each in failures],
+    }
+
+
+def _failure(opened: Opened, failure: Failure) -> dict[str, Any]:
+    # Costs an import of Arrow, so only sweeps with failures pay for it.
+    from ..runner import log_path
+
+    log = log_path(opened.folder, failure.trial)
+    return {
+        "trial": str(failure.trial),
+        "cause": failure.cause.value,
+        "attempt": failure.attempt,
+        "params": failure.params,
+        "message": last_line(failure.error),
+        "log": log if log.exists() else None,
+        "rerun": f"swathe rerun {opened.handle} {failure.trial}",
+    }
+
+
+def last_line(error: str) -> str:
+    """The line of a traceback that says what was wrong."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def _show(opened: Opened, now: Standing) -> None:
+    counts, sweep = now.counts, opened.sweep
+    click.echo(f"{opened.record.name}: {opened.condition}, {counts.decided} of {counts.total} trials decided")
+    click.echo(f"{counts.as_text()}, {counts.open} waiting or running, {now.retried} attempts retried")
+    click.echo(f"started {moment(timestamp(opened.record.created))}, {sweep.direction} {sweep.metric}\n")
+    show_cells(now, MOST_CELLS)
+
+
+def show_cells(now: Standing, room: int) -> None:
+    """The cells as a table, at most `room` of them."""
+    axes = list(now.cells[0].values)
+    shown = table("cell", *axes, "done", "failed", "best trial", right=("done", "failed", "best trial"))
+    chosen = least_finished(now.cells, room)
+    for cell in chosen:
+        shown.add_row(cell.key, *map(word, cell.values.values()), *_cell(cell))
+    show(shown)
+    if rest := remainder(now.cells, chosen):
+        click.echo(rest)
+
+
+def _cell(cell: CellStanding) -> tuple[str, str, str]:
+    return f"{cell.counts.decided}/{cell.counts.total}", str(cell.counts.failed), number(cell.best)
+
+
+def show_failures(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> None:
+    """Failures by cause, and the last ones with what it takes to look into them."""
+    if not failures:
+        return
+    causes = ", ".join(f"{count} {cause}" for cause, count in now.causes.items())
+    click.echo(f"\n{now.counts.failed} trials failed: {causes}. The last ones:")
+    for each in (_failure(opened, failure) for failure in failures):
+        click.echo(f"\n{each['trial']}  {each['cause']}, attempt {each['attempt']}  {settings(each['params'])}")
+        click.echo(f"    {each['message']}")
+        if each["log"]:
+            click.echo(f"    log:   {near(each['log'])}")
+        click.echo(f"    again: {each['rerun']}")

@@ -1,0 +1,55 @@
+"""The trials that wait for a worker, and how many of them make a lease."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from ..messages import TrialKey
+
+LEASE_SECONDS = 1.0
+LEASE_TRIALS = 512
+
+
+class TrialQueue:
+    """Open trials that no worker holds. Those that may have killed a worker are leased alone, before the others."""
+
+    def __init__(self, trials: Iterable[TrialKey] = ()) -> None:
+        self._waiting = deque(trials)
+        self._suspects: deque[TrialKey] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[TrialKey]:
+        yield from self._suspects
+        yield from self._waiting
+
+    def add(self, trials: Iterable[TrialKey]) -> None:
+        """Newly proposed trials."""
+        self._waiting.extend(trials)
+
+    def put_back(self, trials: Iterable[TrialKey]) -> None:
+        """Trials of a lease that were not run; they keep their turn."""
+        self._waiting.extendleft(reversed(list(trials)))
+
+    def suspect(self, trials: Iterable[TrialKey]) -> None:
+        """Trials whose last attempt failed with its worker."""
+        self._suspects.extend(trials)
+
+    def take(self, workers: int, expected: Callable[[TrialKey], float | None]) -> list[TrialKey]:
+        """The trials of one lease: about a second of work, and no more than this worker's share of what waits.
+
+        `expected` tells the seconds a trial takes; one of unknown cost counts as a whole lease.
+        """
+        if self._suspects:
+            return [self._suspects.popleft()]
+        share = -(-len(self._waiting) // max(1, workers))
+        trials: list[TrialKey] = []
+        seconds = 0.0
+        while self._waiting and len(trials) < min(share, LEASE_TRIALS) and seconds < LEASE_SECONDS:
+            trial = self._waiting.popleft()
+            trials.append(trial)
+            cost = expected(trial)
+            seconds += LEASE_SECONDS if cost is None else cost
+        return trials
