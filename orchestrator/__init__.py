@@ -1,0 +1,52 @@
+"""The public names of Swathe; everything else is internal. Loaded on first use, so that importing costs nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .driver import Finished, Launch, run
+    from .errors import SwatheError
+    from .spec import Sweep, load
+    from .task import Choice, Claim, Float, Int, Lattice, StopTrial, Task, Trial
+
+_HOMES = {
+    "Choice": "task",
+    "Claim": "task",
+    "Finished": "driver",
+    "Float": "task",
+    "Int": "task",
+    "Lattice": "task",
+    "Launch": "driver",
+    "StopTrial": "task",
+    "Sweep": "spec",
+    "SwatheError": "errors",
+    "Task": "task",
+    "Trial": "task",
+    "load": "spec",
+    "run": "driver",
+}
+
+__all__ = [
+    "Choice",
+    "Claim",
+    "Finished",
+    "Float",
+    "Int",
+    "Lattice",
+    "Launch",
+    "StopTrial",
+    "Sweep",
+    "SwatheError",
+    "Task",
+    "Trial",
+    "load",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"swathe.orchestrator has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

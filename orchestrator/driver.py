@@ -32,7 +32,7 @@ CLUSTERS = ("embedded", "inline")
 class Launch:
     """How to run a sweep: where its folder goes, on what, with how many workers (None: as many as fit)."""
 
-    directory: Path
+    directory: Path = Path("sweeps")
     cluster: str = "embedded"
     workers: int | None = None
     takeover: bool = False
@@ -50,7 +50,7 @@ class Finished:
 
 def run(
     sweep: Sweep,
-    launch: Launch,
+    launch: Launch = Launch(),
     started: Callable[[Path], None] = lambda folder: None,
     stopping: Callable[[], None] = lambda: None,
 ) -> Finished:

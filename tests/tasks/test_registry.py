@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
 from swathe import tasks
 from swathe.orchestrator.errors import TaskError
 
