@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pdb
 import sys
 import threading
 import time
@@ -87,13 +88,21 @@ class Picture:
     def close(self) -> None:
         """Wipe the picture and give the terminal back."""
         sys.breakpointhook = self._hook
+        self._wipe()
+
+    def _wipe(self) -> None:
         self._live.update("")
         self._live.stop()
 
     def _make_room(self, *arguments: Any, **named: Any) -> Any:
-        """A debugger needs the terminal for itself."""
-        self.close()
-        return self._hook(*arguments, **named)
+        """`breakpoint()` in a trial: the debugger needs the terminal for itself, and opens in the trial's own code."""
+        self._wipe()
+        if os.environ.get("PYTHONBREAKPOINT"):
+            return self._hook(*arguments, **named)
+        frame = sys._getframe()
+        while frame.f_back and frame.f_globals["__name__"].startswith("swathe.orchestrator."):
+            frame = frame.f_back
+        return pdb.Pdb().set_trace(frame)
 
 
 class Display:
@@ -138,13 +147,15 @@ class Display:
     def _watch(self, reader: Reader, face: Face) -> None:
         pace = Pace(self._workers)
         try:
-            while not self._closing:
-                begun = time.monotonic()
+            closing = False
+            while not closing:
+                # Cleared before the flags are read, so that none is set unseen.
                 self._wake.clear()
+                closing, begun = self._closing, time.monotonic()
                 face.show(self._view(reader, pace))
                 # A large ledger takes long to count; it is not to be counted all the time.
-                self._wake.wait(max(POLL_SECONDS, 10 * (time.monotonic() - begun)))
-            face.show(self._view(reader, pace))
+                if not closing:
+                    self._wake.wait(max(POLL_SECONDS, 10 * (time.monotonic() - begun)))
         except BrokenPipeError:
             # Nobody looks any more; the sweep goes on all the same.
             self._face = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.driver import Launch, run

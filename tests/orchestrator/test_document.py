@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from swathe.orchestrator.errors import SpecError
 from swathe.orchestrator.spec.document import MAX_VALUES, dump, parse_document, read_text
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.driver import Finished, Launch, run

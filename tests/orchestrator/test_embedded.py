@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.driver import Launch, run

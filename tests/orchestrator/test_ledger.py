@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from swathe.orchestrator.errors import LedgerError, OwnershipLost, SweepLive
 from swathe.orchestrator.ledger import Batch, Ledger, Owner, Reader
 from swathe.orchestrator.ledger import tables as ledger_tables

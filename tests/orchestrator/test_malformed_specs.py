@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+
 from swathe.orchestrator.errors import NotYetSupported, SpecError
 from swathe.orchestrator.spec import Sweep, json_schema, parse
 from swathe.orchestrator.spec.document import parse_document

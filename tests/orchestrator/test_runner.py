@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from swathe.orchestrator.messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from swathe.orchestrator.runner import RunContext, Runner, log_path
 from swathe.orchestrator.schema import MetricRow

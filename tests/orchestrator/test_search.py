@@ -13,6 +13,7 @@ from statistics import mean
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from swathe.orchestrator.messages import Cause, Scalar, State
 from swathe.orchestrator.schedule import Observation
 from swathe.orchestrator.search import Request, Search, lattice

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+
 from swathe.orchestrator.errors import SpecError
 from swathe.orchestrator.spec import Cell, Sweep, cell_key, json_schema, load, parse
 from swathe.orchestrator.spec import sweep as spec_module

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+
 from swathe.orchestrator.errors import SpecError
 from swathe.orchestrator.spec import Sweep, json_schema, parse
 from swathe.orchestrator.spec.conditions import count

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from swathe.orchestrator.messages import Assignment, Lease, Push, Reply, TrialKey
 from swathe.orchestrator.runner import RunContext, Runner
 from swathe.orchestrator.schema import decode_rows
