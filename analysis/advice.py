@@ -45,6 +45,8 @@ def _sentences(verdict: str, slope: Slope, fits: Sequence[Fit], curves: Curves, 
             )
     if len(fits) < 3:
         yield f"{len(fits)} value(s) of {axis} can be compared; 3 or more show whether the drift is a line."
+    if curves.scattered:
+        yield f"Each {axis} has its own values of {hyperparameter}; one lattice for all would tell more."
     if curves.varying:
         yield f"Trials also differ in {', '.join(curves.varying)}; their losses are averaged at each value tried."
     if unfinished := sum(curves.excluded.get(state, 0) for state in ("waiting", "running")):

@@ -50,14 +50,19 @@ def _centre(grid: Array, excess: Array, depth: float) -> Array:
 def grid_error(x: Array, curve: Array, depth: float, scattered: bool) -> float:
     """How far off the optimum of `curve` (points,) may be because the hyperparameter was tried only at `x`.
 
-    One standard deviation in octaves, from the two curves that hold every second point. On a lattice the error of
-    interpolation falls at least fourfold when the spacing halves; scattered points are a random sample, and the
-    difference of two halves has twice the standard deviation of the whole.
+    One standard deviation in octaves. On a lattice a quarter of the difference between the two curves that hold every
+    second point: the error of interpolation falls at least fourfold when the spacing halves. For scattered points the
+    shift when each in turn is left out, half the sum of squares; the plain jackknife, without the half, covers 95-100%
+    in simulation instead of 93-100% and its intervals are 1.3 times as wide.
     """
     if len(x) < 4:
         return float(np.diff(x).max()) / np.sqrt(12.0)
-    even, odd = (centres(x[k::2], curve[None, k::2], depth)[0] for k in (0, 1))
-    return float(abs(even - odd)) * (0.5 if scattered else 0.25)
+    if not scattered:
+        even, odd = (centres(x[k::2], curve[None, k::2], depth)[0] for k in (0, 1))
+        return float(abs(even - odd)) / 4
+    whole = centres(x, curve[None], depth)[0]
+    without = [centres(np.delete(x, k), np.delete(curve, k)[None], depth)[0] for k in range(len(x))]
+    return float(np.sqrt(((np.array(without) - whole) ** 2).sum() / 2))
 
 
 def natural_depth(x: Array, curve: Array) -> float:

@@ -44,7 +44,8 @@ def loss_panel(strip: Axes, axes: Axes, curves: Curves, verdict: TransferVerdict
     """One line a level with its optimum in `axes`, and in `strip` above it what diverged, a row a level."""
     levels = {level.level: level for level in verdict.levels}
     colours = level_colours(len(curves.curves))
-    if curves.logarithmic:
+    # Panels share their limits, and one whose metric turns negative makes them linear for all.
+    if curves.logarithmic and limits[0] > 0:
         axes.set_yscale("log")
         _few_ticks(axes, limits)
     axes.set_ylim(*limits)

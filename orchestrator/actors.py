@@ -196,7 +196,7 @@ def run_embedded(
     The first Ctrl-C drains and calls `stopping`.
     """
     with _local_ray(sweep, workers):
-        crew = Crew(workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
+        crew = Crew(workers or sweep.limits.workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
         scheduler = (
             ray.remote(SchedulerActor)
@@ -231,7 +231,8 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    cpus = max(float(os.cpu_count() or 1), (workers or 0) * sweep.resources.cpus)
+    wanted = workers or sweep.limits.workers or 0
+    cpus = max(float(os.cpu_count() or 1), wanted * sweep.resources.cpus)
     ray.init(
         address="local",
         num_cpus=int(-(-cpus // 1)),

@@ -67,7 +67,7 @@ def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> i
 
 def read_tables(folder: Path) -> Tables:
     """The tables of the sweep in `folder`: its parts and the ledger's tail, at one moment. Ended trials only."""
-    reader = Reader(url_of(folder), folder.resolve().name)
+    reader = Reader(url_of(folder))
     try:
         return assemble(folder, Shape.read(reader.sweep()), reader.tail())
     finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import pdb
 import random
 import signal
 import sys
@@ -165,6 +166,9 @@ def _captured(output: Path) -> Iterator[None]:
     def breakpoint_on_terminal(*arguments: object, **named: object) -> object:
         # A debugger needs the terminal; what the trial prints from here on is shown as well.
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        if hook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
+            # Stop in the trial's frame, not in this one.
+            return pdb.Pdb().set_trace(sys._getframe(1))
         return hook(*arguments, **named)
 
     sys.breakpointhook = breakpoint_on_terminal

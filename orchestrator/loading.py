@@ -47,7 +47,7 @@ def _load_file(place: str, root: Path) -> ModuleType:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise _import_failed(str(path), error) from error
     return module
@@ -63,7 +63,7 @@ def _load_module(place: str, root: Path, name: str) -> ModuleType:
                 f"task {name!r}: there is no module {place!r}; a file is written with its ending, as in train.py:train"
             ) from None
         raise _import_failed(place, error) from error
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         raise _import_failed(place, error) from error
 
 

@@ -1,7 +1,4 @@
-"""The frozen records that cross boundaries: between scheduler and worker, and into and out of the pure schedule.
-
-Events are facts in the past tense, instructions are orders in the imperative. Times are Unix seconds (UTC).
-"""
+"""The frozen records that cross boundaries. Times are Unix seconds (UTC)."""
 
 from __future__ import annotations
 
@@ -77,11 +74,17 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One trial inside a lease, with all its parameters (grid, fixed and searched)."""
+    """One trial inside a lease, with all its parameters (grid, fixed and searched).
+
+    It pauses at its first report with a step of `pause_at` or more, and starts from the checkpoint of step
+    `resume_from`; None means never, and from the beginning.
+    """
 
     trial: TrialKey
     attempt: int
     params: Mapping[str, Scalar]
+    pause_at: int | None = None
+    resume_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt of a trial ended.
+    """How one attempt of a trial ended, or, where `state` is WAITING, paused.
 
-    `value` is the objective (None unless COMPLETE or PRUNED), `metrics` the other declared final metrics, `steps` the
-    last step reported, `started` and `ended` Unix seconds, `error` a traceback or "".
+    `value` is the objective (None after FAIL), `metrics` the other declared final metrics, `steps` the last step
+    reported, `started` and `ended` Unix seconds, `error` a traceback or "". `kept` says that a paused trial's state
+    was saved at `steps`; a cause of PREEMPTED, that it paused because it was asked to and not at a rung.
     """
 
     trial: TrialKey
@@ -111,6 +115,17 @@ class Outcome:
     started: float = 0.0
     ended: float = 0.0
     error: str = ""
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A trial that has given its worker away. `lineage` are the leases whose rows count if it were to end here."""
+
+    outcome: Outcome
+    lease: int
+    worker: str
+    lineage: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,120 +170,3 @@ class Reply:
     dismissed: bool = False
     returned: bool = False
     verdicts: Mapping[TrialKey, Verdict] = field(default_factory=dict[TrialKey, Verdict])
-
-
-# Events of the schedule.
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationProposed:
-    """The suggestions of one generation of one cell have been made."""
-
-    at: float
-    cell: str
-    generation: int
-    suggestions: tuple[Suggestion, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseWanted:
-    """A worker has nothing to run."""
-
-    at: float
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrialsEnded:
-    """A worker reports how trials of its lease ended."""
-
-    at: float
-    worker: str
-    lease: int
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
-    """A worker is gone, and with it whatever it was running."""
-
-    at: float
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class DrainRequested:
-    """No trial is to be started any more; those that run may end."""
-
-    at: float
-
-
-Event = GenerationProposed | LeaseWanted | TrialsEnded | WorkerLost | DrainRequested
-
-
-# Instructions of the schedule.
-
-
-@dataclass(frozen=True, slots=True)
-class ProposeGeneration:
-    """Ask the search for one generation of one cell; its view is complete."""
-
-    cell: str
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class GrantLease:
-    """Give this lease to its worker."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class RecordOutcome:
-    """Write this outcome as the trial's own. `charged` attempts count against `limits.attempts`."""
-
-    outcome: Outcome
-    generation: int
-    suggestion: Suggestion
-    lease: int
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordAttempt:
-    """Write that this attempt ended without deciding its trial, which waits again."""
-
-    trial: TrialKey
-    attempt: int
-    cause: Cause
-    lease: int
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class DiscardOutcome:
-    """This outcome came from a lease that no longer holds the trial; write it down as late, change nothing."""
-
-    outcome: Outcome
-    lease: int
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class DismissWorker:
-    """Nothing will ever be left for this worker."""
-
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class CloseSweep:
-    """Every trial is decided, or a limit has closed the sweep; `reason` is "finished", "drained" or "failures"."""
-
-    reason: str
-
-
-Instruction = (
-    ProposeGeneration | GrantLease | RecordOutcome | RecordAttempt | DiscardOutcome | DismissWorker | CloseSweep
-)

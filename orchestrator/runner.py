@@ -6,6 +6,7 @@ import math
 import threading
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -107,9 +108,9 @@ class Runner:
         with watched_threads(self.resident) as left, isolated(handle.seed("global"), log):
             try:
                 result = context.train(handle)
-            except Interrupted:
-                # The trial has no outcome, and runs again when the sweep goes on.
-                raise
+            except (Interrupted, BdbQuit):
+                # Told to stop by the user, here or in a debugger: no outcome; it runs again when the sweep goes on.
+                raise Interrupted from None
             except BaseException as caught:
                 error = caught
             handle.close()

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .compaction import PART_ROWS, Shape, write_parts
-from .ledger import Batch, Ledger, Owner, Reader
-from .messages import (
+from .events import (
     CloseSweep,
     DiscardOutcome,
     DismissWorker,
@@ -24,17 +23,14 @@ from .messages import (
     Instruction,
     LeaseWanted,
     ProposeGeneration,
-    Push,
     RecordAttempt,
     RecordOutcome,
-    Reply,
-    RowBlob,
-    Scalar,
-    Suggestion,
+    RecordPause,
     TrialsEnded,
-    WorkerInfo,
     WorkerLost,
 )
+from .ledger import Batch, Ledger, Owner, Reader
+from .messages import Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
 from .schedule import CellPlan, Plan, ScheduleState
 from .search import Request, Search
 from .spec import Sweep
@@ -186,6 +182,7 @@ class Scheduler:
         batch = Batch(
             proposals=proposals,
             outcomes=outcomes,
+            pauses=[each.pause for each in instructions if isinstance(each, RecordPause)],
             attempts=[each for each in instructions if isinstance(each, RecordAttempt)],
             late=[each for each in instructions if isinstance(each, DiscardOutcome)],
             rows=rows,
@@ -193,7 +190,7 @@ class Scheduler:
             status=closing[0] if closing else None,
             partial=frozenset(self._partial),
         )
-        if batch.proposals or outcomes or batch.attempts or batch.late or rows or leases or closing:
+        if batch.proposals or outcomes or batch.pauses or batch.attempts or batch.late or rows or leases or closing:
             self._ledger.commit(batch)
         elif self._clock() - self._committed >= HEARTBEAT_SECONDS:
             self._ledger.heartbeat()

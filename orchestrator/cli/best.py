@@ -9,13 +9,15 @@ from typing import Any
 
 import click
 import pandas as pd
+from rich.padding import Padding
+from rich.text import Text
 
 from ...analysis import load, summary
 from ..messages import Scalar, TrialKey
 from ..spec import Cell, Sweep
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
-from .printing import as_json, number, settings, show, table, word
+from .printing import as_json, fits, number, settings, show, table, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,26 @@ def _described(sweep: Sweep, rows: Sequence[Best]) -> dict[str, Any]:
 
 
 def show_best(sweep: Sweep, rows: Sequence[Best]) -> None:
-    """The best configurations as a table; `trials` are the names of their trials but for the replicate."""
+    """The best configurations as a table, or cell by cell where that is too wide."""
     numbers = (sweep.metric, "std. error", "seeds")
-    shown = table(*sweep.grid, *numbers, "trials", "parameters", right=numbers, folding="parameters")
+    shown = table(*sweep.grid, *numbers, "trials", "parameters", right=numbers)
     for row in rows:
         values = [word(value) for value in row.cell.values.values()]
-        spread = (number(row.error, digits=2), f"{row.seeds}/{sweep.seeds}")
-        trials = f"{row.cell.key}/{row.configuration}/*"
-        shown.add_row(*values, number(row.mean), *spread, trials, settings(row.params))
-    show(shown)
+        shown.add_row(*values, *_numbers(sweep, row), _trials(row), settings(row.params))
+    if fits(shown):
+        show(shown)
+        return
+    for row in rows:
+        mean, error, seeds = _numbers(sweep, row)
+        where = f"{settings(row.cell.values)}: " if row.cell.values else ""
+        show(Text(f"{where}{sweep.metric} {mean}, std. error {error}, {seeds} seeds, trials {_trials(row)}"))
+        show(Padding(Text(settings(row.params)), (0, 0, 0, 4)))
+
+
+def _numbers(sweep: Sweep, row: Best) -> tuple[str, str, str]:
+    return number(row.mean), number(row.error, digits=2), f"{row.seeds}/{sweep.seeds}"
+
+
+def _trials(row: Best) -> str:
+    """The names of a configuration's trials but for the replicate."""
+    return f"{row.cell.key}/{row.configuration}/*"

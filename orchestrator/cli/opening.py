@@ -66,7 +66,7 @@ def opened(name: str, directory: Path) -> Iterator[Opened]:
 def opened_folder(folder: Path) -> Iterator[Opened]:
     """The sweep in `folder`. Raises `LedgerError` when its ledger cannot be read."""
     folder = folder.resolve()
-    reader = Reader(url_of(folder), folder.name)
+    reader = Reader(url_of(folder))
     try:
         yield Opened(folder, reader, reader.sweep())
     finally:

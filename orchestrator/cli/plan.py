@@ -9,7 +9,7 @@ import click
 
 from ..spec import Sweep, load
 from .options import json_option, set_option, spec_argument
-from .printing import as_json, warn, word
+from .printing import as_json, show, table, warn, word
 
 MOST_VALUES = 12
 
@@ -70,10 +70,11 @@ def _described(sweep: Sweep) -> dict[str, Any]:
 
 def _show(sweep: Sweep) -> None:
     click.echo(f"{sweep.name}: {sweep.task}, {sweep.direction} {sweep.metric}\n")
-    lines = _lines(sweep)
-    width = max(len(count) for _, count, _ in lines)
-    for name, count, remark in lines:
-        click.echo(f"  {name:<16}{count:>{width}}  {remark}")
+    shown = table("what", "count", "how", right=("count",), folding=("how",))
+    shown.show_header = False
+    for line in _lines(sweep):
+        shown.add_row(*line)
+    show(shown)
 
 
 def _lines(sweep: Sweep) -> list[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 
 PIPE_WIDTH = 1000
@@ -40,16 +41,25 @@ def show(renderable: RenderableType) -> None:
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def fits(renderable: RenderableType) -> bool:
+    """Whether standard output is wide enough for all of a table."""
+    terminal = console()
+    return Measurement.get(terminal, terminal.options.update(width=PIPE_WIDTH), renderable).maximum <= terminal.width
+
+
 def warn(text: str) -> None:
     """A remark beside the output."""
     click.echo(f"Warning: {text}", err=True)
 
 
-def table(*columns: str, right: Iterable[str] = (), folding: str = "") -> Table:
-    """An empty table with these headings; the columns in `right` hold numbers, `folding` may take several lines."""
+def table(*columns: str, right: Iterable[str] = (), folding: Iterable[str] = ()) -> Table:
+    """An empty table with these headings; columns in `right` hold numbers.
+
+    Where the terminal is too narrow those in `folding` take several lines, and others are cut only after them.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        side, folds = "right" if column in right else "left", column == folding
+        side, folds = "right" if column in right else "left", column in folding
         made.add_column(column, justify=side, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
     return made
 

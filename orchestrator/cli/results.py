@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from ...analysis import digest, load
 from ..schema import PARAM
@@ -17,6 +18,7 @@ from .saving import as_csv, save
 
 MOST_ROWS = 50
 GAP = 2
+OUTCOME = 3
 
 
 @click.command("results")
@@ -78,7 +80,7 @@ def _show(opened: Opened, limit: int | None) -> None:
     if len(shown) < len(rows):
         click.echo(f"and {len(rows) - len(shown)} more trials; --limit {len(rows)} or --csv shows all")
     if hidden:
-        click.echo(f"not shown for want of room: {', '.join(hidden)}; --csv has all columns")
+        terminal.print(Text(f"not shown for want of room: {', '.join(hidden)}; --csv has all columns"))
 
 
 def _columns(opened: Opened, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -100,11 +102,12 @@ def _numeric(rows: Sequence[dict[str, Any]], column: str) -> bool:
 
 
 def _fit(texts: dict[str, list[str]], width: int) -> list[str]:
-    """The first columns, as many as the terminal holds."""
-    fitting: list[str] = []
-    for name, cells in texts.items():
-        width -= max(map(len, [name, *cells])) + GAP
-        if width < -GAP and fitting:
-            break
-        fitting.append(name)
-    return fitting
+    """As many columns as the terminal holds, in their order: the outcome first, then the narrowest parameters."""
+    widths = {name: max(map(len, [name, *cells])) + GAP for name, cells in texts.items()}
+    outcome, parameters = [*texts][:OUTCOME], [*texts][OUTCOME:]
+    chosen, room = set(outcome), width + GAP - sum(widths[name] for name in outcome)
+    for name in sorted(parameters, key=widths.__getitem__):
+        room -= widths[name]
+        if room >= 0:
+            chosen.add(name)
+    return [name for name in texts if name in chosen]

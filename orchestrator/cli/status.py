@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.padding import Padding
+from rich.text import Text
 
 from ..ledger import Failure
 from .opening import Opened, opened
@@ -88,7 +90,8 @@ def _show(opened: Opened, now: Standing) -> None:
 def show_cells(now: Standing, room: int) -> None:
     """The cells as a table, at most `room` of them."""
     axes = list(now.cells[0].values)
-    shown = table("cell", *axes, "done", "failed", "best trial", right=("done", "failed", "best trial"))
+    numbers = ("done", "failed", "best trial")
+    shown = table("cell", *axes, *numbers, right=numbers, folding=axes)
     chosen = least_finished(now.cells, room)
     for cell in chosen:
         shown.add_row(cell.key, *map(word, cell.values.values()), *_cell(cell))
@@ -108,8 +111,10 @@ def show_failures(opened: Opened, now: Standing, failures: tuple[Failure, ...]) 
     causes = ", ".join(f"{count} {cause}" for cause, count in now.causes.items())
     click.echo(f"\n{now.counts.failed} trials failed: {causes}. The last ones:")
     for each in (_failure(opened, failure) for failure in failures):
-        click.echo(f"\n{each['trial']}  {each['cause']}, attempt {each['attempt']}  {settings(each['params'])}")
-        click.echo(f"    {each['message']}")
+        click.echo()
+        show(Text(f"{each['trial']}  {each['cause']}, attempt {each['attempt']}  {settings(each['params'])}"))
+        show(Padding(Text(each["message"]), (0, 0, 0, 4)))
+        # As they are, however long, so that they can be copied.
         if each["log"]:
             click.echo(f"    log:   {near(each['log'])}")
         click.echo(f"    again: {each['rerun']}")

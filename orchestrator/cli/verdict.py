@@ -31,19 +31,19 @@ def show_verdict(sweep: Sweep, trials: pd.DataFrame) -> None:
     except SwatheError as error:
         warn(f"no verdict: {error}")
         return
-    click.echo(f"\nDoes the best {study.hyperparameter} transfer along {study.axis}?\n")
+    click.echo(f"\nDoes the best {study.hyperparameter} transfer along {study.axis}? Drift in octaves per doubling:\n")
     _show_groups(study, verdicts)
     _show_levels(study, verdicts)
 
 
 def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict]) -> None:
-    drift, interval = "octaves per doubling", "95% interval"
-    shown = table(*study.by, "verdict", drift, interval, "regret", "seeds", right=(drift, "regret", "seeds"))
+    numbers = ("drift", "95% interval", "regret", "seeds")
+    shown = table(*study.by, "verdict", *numbers, right=numbers, folding=study.by)
     styles = {"transfers": "green", "drifts": "red"}
     rows = summary.verdict_table(verdicts, study.by)
     for key, row in zip(verdicts, rows, strict=True):
-        numbers = (row.drift, row.interval, row.regret, str(row.seeds))
-        shown.add_row(*map(word, key), row.verdict, *numbers, style=styles.get(row.verdict, "yellow"))
+        cells = (row.drift, row.interval, row.regret, str(row.seeds))
+        shown.add_row(*map(word, key), row.verdict, *cells, style=styles.get(row.verdict, "yellow"))
     show(shown)
     for row in rows:
         for reason in row.reasons:
@@ -52,7 +52,8 @@ def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], Transf
 
 def _show_levels(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict]) -> None:
     optimum, value = f"best log2 {study.hyperparameter}", f"best {study.hyperparameter}"
-    shown = table(*study.by, study.axis, optimum, "95% interval", value, right=(study.axis, optimum, value))
+    numbers = (study.axis, optimum, "95% interval", value)
+    shown = table(*study.by, *numbers, right=numbers, folding=study.by)
     rows = [(key, level) for key, verdict in verdicts.items() for level in verdict.levels]
     for key, level in rows[:MOST_ROWS]:
         shown.add_row(*map(word, key), f"{level.level:g}", *_level(level))

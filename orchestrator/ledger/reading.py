@@ -95,11 +95,18 @@ class Tail:
 
 
 class Reader:
-    """Read-only access to one sweep of a ledger."""
+    """Read-only access to one sweep of a ledger: the one called `name`, or the only one that it holds."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self.name = name
+    def __init__(self, url: str, name: str | None = None) -> None:
         self._engine = t.open_engine(url)
+        self.name = self._only_name() if name is None else name
+
+    def _only_name(self) -> str:
+        with self._engine.connect() as connection:
+            names = connection.execute(sa.select(t.sweep.c.name).limit(2)).scalars().all()
+        if len(names) != 1:
+            raise LedgerError(f"the ledger holds {'no sweep' if not names else 'several sweeps'}; say which one")
+        return names[0]
 
     def sweep(self) -> SweepRecord:
         """The sweep's own row."""
@@ -123,7 +130,9 @@ class Reader:
         """Counts and best values by cell."""
         c = t.trial.c
         mine = c.sweep == self.name
-        value = sa.func.min(c.value), sa.func.max(c.value), sa.func.sum(c.ended - c.started)
+        # A pruned trial's value is of an early step.
+        final = sa.case((c.state == State.COMPLETE.value, c.value))
+        value = sa.func.min(final), sa.func.max(final), sa.func.sum(c.ended - c.started)
         counted = sa.select(c.cell, c.state, c.cause, sa.func.count(), *value).where(mine)
         with self._engine.connect() as connection:
             groups = connection.execute(counted.group_by(c.cell, c.state, c.cause)).all()

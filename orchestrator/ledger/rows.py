@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..messages import DiscardOutcome, RecordAttempt, RecordOutcome, RowBlob, Suggestion, WorkerInfo
+from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
+from ..messages import Cause, Outcome, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
 
 
 def decode_suggestions(text: str) -> tuple[Suggestion, ...]:
@@ -16,6 +17,36 @@ def decode_suggestions(text: str) -> tuple[Suggestion, ...]:
 def generation_row(name: str, cell: str, generation: int, suggestions: tuple[Suggestion, ...]) -> dict[str, Any]:
     plain = [[each.configuration, dict(each.params), each.proposed_by] for each in suggestions]
     return {"sweep": name, "cell": cell, "generation": generation, "suggestions": json.dumps(plain)}
+
+
+def pause_row(name: str, pause: Pause) -> dict[str, Any]:
+    outcome = pause.outcome
+    told = {
+        "attempt": outcome.attempt,
+        "cause": outcome.cause,
+        "value": outcome.value,
+        "metrics": dict(outcome.metrics),
+        "steps": outcome.steps,
+        "started": outcome.started,
+        "ended": outcome.ended,
+        "kept": outcome.kept,
+    }
+    return {
+        "sweep": name,
+        **outcome.trial._asdict(),
+        "lease": pause.lease,
+        "worker": pause.worker,
+        "lineage": json.dumps(pause.lineage),
+        "outcome": json.dumps(told),
+    }
+
+
+def decode_pause(row: Any) -> Pause:
+    """The inverse of `pause_row`, from a row with its columns as attributes."""
+    told = json.loads(row.outcome)
+    told["cause"] = Cause(told["cause"]) if told["cause"] else None
+    outcome = Outcome(TrialKey(row.cell, row.configuration, row.replicate), state=State.WAITING, **told)
+    return Pause(outcome, row.lease, row.worker, tuple(json.loads(row.lineage)))
 
 
 def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -> dict[str, Any]:

@@ -85,6 +85,21 @@ attempt = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
 )
 
+# Trials that gave their worker away, in order; `outcome` and `lineage` are JSON.
+pause = sa.Table(
+    "pause",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sweep", sa.String, nullable=False, index=True),
+    sa.Column("cell", sa.String, nullable=False),
+    sa.Column("configuration", sa.Integer, nullable=False),
+    sa.Column("replicate", sa.Integer, nullable=False),
+    sa.Column("lease", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String, nullable=False),
+    sa.Column("lineage", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+)
+
 # `trial` is the name of a trial whose end has not been seen; `commit` is null until its rows are known to count.
 rows = sa.Table(
     "rows",

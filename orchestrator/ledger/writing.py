@@ -13,17 +13,8 @@ import psutil
 import sqlalchemy as sa
 
 from ..errors import LedgerError, OwnershipLost, SweepLive
-from ..messages import (
-    Cause,
-    DiscardOutcome,
-    RecordAttempt,
-    RecordOutcome,
-    RowBlob,
-    State,
-    Suggestion,
-    TrialKey,
-    WorkerInfo,
-)
+from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
+from ..messages import Cause, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
 from ..schedule import Decision, Snapshot
 from . import rows as r
 from . import tables as t
@@ -61,6 +52,7 @@ class Batch:
 
     proposals: Sequence[tuple[str, int, tuple[Suggestion, ...]]] = ()
     outcomes: Sequence[tuple[RecordOutcome, WorkerInfo]] = ()
+    pauses: Sequence[Pause] = ()
     attempts: Sequence[RecordAttempt] = ()
     late: Sequence[DiscardOutcome] = ()
     rows: Sequence[tuple[int, RowBlob]] = ()
@@ -126,6 +118,7 @@ class Ledger:
             number = self._fence(connection, leases=batch.leases, status=batch.status)
             _insert(connection, t.generation, [r.generation_row(self.name, *each) for each in batch.proposals])
             _insert(connection, t.trial, [r.trial_row(self.name, number, *each) for each in batch.outcomes])
+            _insert(connection, t.pause, [r.pause_row(self.name, each) for each in batch.pauses])
             _insert(connection, t.attempt, [r.attempt_row(self.name, self._clock(), each) for each in batch.attempts])
             _insert(connection, t.attempt, [r.late_row(self.name, self._clock(), each) for each in batch.late])
             _insert(connection, t.rows, [r.blob_row(self.name, number, *each) for each in batch.rows])
@@ -186,9 +179,9 @@ class Ledger:
         return number
 
     def _settle_rows(self, connection: sa.Connection, record: RecordOutcome, number: int) -> None:
-        """Rows of the attempt that decided the trial count from now on; those of lost leases never will."""
+        """Rows of the leases that led to the outcome count from now on; those of lost leases never will."""
         mine = sa.and_(t.rows.c.sweep == self.name, t.rows.c.trial == str(record.outcome.trial))
-        connection.execute(sa.delete(t.rows).where(mine, t.rows.c.lease != record.lease))
+        connection.execute(sa.delete(t.rows).where(mine, t.rows.c.lease.not_in(record.lineage)))
         connection.execute(sa.update(t.rows).where(mine).values(commit=number, trial=None))
 
 
@@ -219,7 +212,8 @@ def _read_snapshot(connection: sa.Connection, name: str) -> Snapshot:
     failed = sa.select(*key, sa.func.max(t.attempt.c.attempt)).where(charged).group_by(*key)
     charges = {TrialKey(c, n, r): count for c, n, r, count in connection.execute(failed)}
     open_charges = {trial: count for trial, count in charges.items() if trial not in decisions}
-    return Snapshot(proposals, decisions, open_charges, row.leases)
+    paused = connection.execute(sa.select(t.pause).where(t.pause.c.sweep == name).order_by(t.pause.c.id))
+    return Snapshot(proposals, decisions, tuple(map(r.decode_pause, paused)), open_charges, row.leases)
 
 
 def _insert(connection: sa.Connection, table: sa.Table, values: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from .plan import CellPlan, Plan
 from .results import Decision, Observation, Snapshot
+from .rungs import Rungs
 from .state import ScheduleState
 
-__all__ = ["CellPlan", "Decision", "Observation", "Plan", "ScheduleState", "Snapshot"]
+__all__ = ["CellPlan", "Decision", "Observation", "Plan", "Rungs", "ScheduleState", "Snapshot"]

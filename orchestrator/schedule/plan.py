@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..messages import Scalar
+from .rungs import Rungs
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Plan:
     `configurations` and `replicates` are per cell; `generation` is G and `lag` the number of generations whose values
     a view leaves out. `sequential` says that the search reads values: generation g then waits for all of generation
     g - 1 - lag, otherwise generations are opened as workers need them. `attempts` bounds the charged executions of a
-    trial.
+    trial. With `rungs`, the configurations of a generation race each other.
     """
 
     cells: tuple[CellPlan, ...]
@@ -33,6 +34,8 @@ class Plan:
     lag: int = 1
     sequential: bool = True
     attempts: int = 3
+    minimize: bool = True
+    rungs: Rungs | None = None
 
     @property
     def generations(self) -> int:

@@ -33,6 +33,10 @@ class TrialQueue:
         """Trials of a lease that were not run; they keep their turn."""
         self._waiting.extendleft(reversed(list(trials)))
 
+    def promote(self, trials: Iterable[TrialKey]) -> None:
+        """Trials that go on after a rung: first, because a whole generation waits for them."""
+        self.put_back(trials)
+
     def suspect(self, trials: Iterable[TrialKey]) -> None:
         """Trials whose last attempt failed with its worker."""
         self._suspects.extend(trials)

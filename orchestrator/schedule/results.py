@@ -1,7 +1,7 @@
-"""What is known of a cell: which generations were proposed, which trials are decided, and with what value.
+"""What is known of a cell: which generations were proposed, where its trials pause, and how they were decided.
 
-Decided trials cost nine bytes each, so that a sweep of 100,000 trials fits; the suggestions of a configuration are
-kept only until all its replicates are decided.
+Decided trials cost nine bytes each, so that a sweep of 100,000 trials fits; suggestions and pauses of a configuration
+are kept only until all its replicates are decided.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..messages import Cause, State, Suggestion, TrialKey
+from ..messages import Cause, Pause, State, Suggestion, TrialKey
 from .plan import CellPlan, Plan
+from .rungs import Standing, standing
 
 _OPEN = 0
 _SUCCESS = {State.COMPLETE: 1, State.PRUNED: 2}
@@ -47,11 +48,13 @@ class Snapshot:
     """The durable part of a state: what the ledger must hold to continue a sweep.
 
     `proposals` are (cell, generation, suggestions) in the order of generations; `decisions` the decided trials;
-    `charges` the charged attempts of open trials; `leases` the number of leases granted so far.
+    `pauses` those of trials in generations that are not decided, in order; `charges` the charged attempts of open
+    trials; `leases` the number of leases granted so far.
     """
 
     proposals: tuple[tuple[str, int, tuple[Suggestion, ...]], ...] = ()
     decisions: Mapping[TrialKey, Decision] = field(default_factory=dict[TrialKey, Decision])
+    pauses: tuple[Pause, ...] = ()
     charges: Mapping[TrialKey, int] = field(default_factory=dict[TrialKey, int])
     leases: int = 0
 
@@ -60,7 +63,8 @@ class CellResults:
     """The mutable record of one cell. Only `ScheduleState` changes it.
 
     `asked` and `proposed` count the generations asked of the search and answered by it; `seconds` is what a trial
-    takes, averaged with a short memory.
+    takes, averaged with a short memory; `pauses` are those of each trial in an open generation, the last one telling
+    where the trial starts again.
     """
 
     def __init__(self, cell: CellPlan, plan: Plan) -> None:
@@ -69,6 +73,7 @@ class CellResults:
         self.proposed = 0
         self.open: dict[int, Suggestion] = {}
         self.remaining: dict[int, int] = {}
+        self.pauses: dict[tuple[int, int], list[Pause]] = {}
         self.seconds: float | None = None
         self._plan = plan
         self._codes = bytearray()
@@ -82,7 +87,8 @@ class CellResults:
     __hash__ = None  # type: ignore[assignment]
 
     def _facts(self) -> tuple[object, ...]:
-        return (self.cell.key, self.proposed, self.open, self.remaining, bytes(self._codes), self._values.tobytes())
+        codes, values = bytes(self._codes), self._values.tobytes()
+        return (self.cell.key, self.proposed, self.open, self.remaining, self.pauses, codes, values)
 
     def propose(self, generation: int, suggestions: tuple[Suggestion, ...]) -> None:
         """Take in the next generation's suggestions; every trial in it is open."""
@@ -94,6 +100,11 @@ class CellResults:
         self._codes.extend(bytes(count))
         self._values.extend([math.nan] * count)
 
+    def pause(self, pause: Pause) -> None:
+        """Write down that a trial has paused."""
+        trial = pause.outcome.trial
+        self.pauses.setdefault((trial.configuration, trial.replicate), []).append(pause)
+
     def decide(self, configuration: int, replicate: int, decision: Decision) -> None:
         """Write down a trial's final word and forget what is no longer needed."""
         place = self._place(configuration, replicate)
@@ -103,7 +114,7 @@ class CellResults:
         generation = configuration // self._plan.generation
         self.remaining[generation] -= 1
         if not self.remaining[generation]:
-            del self.remaining[generation]
+            self._forget(generation)
         if all(self.decided(configuration, each) for each in range(self._plan.replicates)):
             del self.open[configuration]
 
@@ -131,10 +142,22 @@ class CellResults:
         """All generations below this one are decided."""
         return min(self.remaining, default=self.proposed)
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to propose or to decide."""
-        return self.proposed == self._plan.generations and not self.remaining
+    def last_pause(self, trial: TrialKey) -> Pause | None:
+        """Where an open trial starts again, if it has ever paused."""
+        pauses = self.pauses.get((trial.configuration, trial.replicate))
+        return pauses[-1] if pauses else None
+
+    def rungs_passed(self, configuration: int, replicate: int) -> list[float]:
+        """The values with which an open trial has paused at rungs, in their order."""
+        pauses = self.pauses.get((configuration, replicate), ())
+        return [each.outcome.value for each in pauses if not each.outcome.cause and each.outcome.value is not None]
+
+    def standing(self, generation: int) -> Standing:
+        """Where the race of one generation stands."""
+        numbers = self._plan.numbers(generation)
+        if self._plan.rungs is None:
+            return Standing(None, frozenset(numbers))
+        return standing(self._plan.rungs, numbers, self._score)
 
     def observe(self, configuration: int) -> Observation:
         """The configuration over its replicates: COMPLETE when at least half of them succeeded."""
@@ -144,13 +167,40 @@ class CellResults:
             return Observation(State.RUNNING, None, None)
         values = [decision.value for decision in known if decision.value is not None]
         if 2 * len(values) >= len(known):
-            pruned = all(decision.state is State.PRUNED for decision in known if decision.value is not None)
+            pruned = any(decision.state is State.PRUNED for decision in known)
             return Observation(State.PRUNED if pruned else State.COMPLETE, None, math.fsum(values) / len(values))
         causes = [decision.cause for decision in known if decision.cause]
         for cause in (Cause.DIVERGED, Cause.USER_ERROR):
             if cause in causes:
                 return Observation(State.FAIL, cause, None)
         return Observation(State.FAIL, None, None)
+
+    def _score(self, configuration: int, rung: int) -> float | None:
+        """The mean over replicates at a rung, lower being better; None until all have arrived or ended before it.
+
+        A trial that ended earlier competes with its final value, one that failed with none; a configuration of which
+        less than half has a value comes last.
+        """
+        values: list[float] = []
+        for replicate in range(self._plan.replicates):
+            passed = self.rungs_passed(configuration, replicate)
+            decision = self.decision(configuration, replicate)
+            if len(passed) > rung:
+                values.append(passed[rung])
+            elif decision is None:
+                return None
+            elif decision.value is not None:
+                values.append(decision.value)
+        if 2 * len(values) < self._plan.replicates:
+            return math.inf
+        mean = math.fsum(values) / len(values)
+        return mean if self._plan.minimize else -mean
+
+    def _forget(self, generation: int) -> None:
+        del self.remaining[generation]
+        for number in self._plan.numbers(generation):
+            for replicate in range(self._plan.replicates):
+                self.pauses.pop((number, replicate), None)
 
     def _place(self, configuration: int, replicate: int) -> int:
         return configuration * self._plan.replicates + replicate

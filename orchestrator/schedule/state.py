@@ -7,11 +7,9 @@ only, never which trials exist or how they end.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
-from ..messages import (
-    Assignment,
-    Cause,
+from ..events import (
     CloseSweep,
     DiscardOutcome,
     DismissWorker,
@@ -20,30 +18,21 @@ from ..messages import (
     GenerationProposed,
     GrantLease,
     Instruction,
-    Lease,
     LeaseWanted,
-    Outcome,
-    ProposeGeneration,
     RecordAttempt,
     RecordOutcome,
-    State,
-    Suggestion,
-    TrialKey,
+    RecordPause,
     TrialsEnded,
     WorkerLost,
 )
+from ..messages import Assignment, Cause, Outcome, Pause, State, Suggestion, TrialKey
 from .plan import Plan
-from .queue import LEASE_TRIALS, TrialQueue
+from .proposals import Proposals
+from .queue import TrialQueue
 from .results import CellResults, Decision, Observation, Snapshot
+from .workforce import Workforce
 
-_UNCHARGED = (Cause.PREEMPTED,)
 _FINAL = (Cause.CANCELLED,)
-
-
-@dataclass(slots=True)
-class _Held:
-    number: int
-    trials: dict[TrialKey, int]
 
 
 class ScheduleState:
@@ -54,14 +43,11 @@ class ScheduleState:
         self.draining = False
         self.closed: str | None = None
         self._cells = {cell.key: CellResults(cell, plan) for cell in plan.cells}
-        self._askable = {cell.key: None for cell in plan.cells if plan.configurations}
-        self._in_flight = 0
+        self._proposals = Proposals(plan, self._cells)
         self._queue = TrialQueue()
+        self._paused: set[TrialKey] = set()
         self._charges: dict[TrialKey, int] = {}
-        self._held: dict[str, _Held] = {}
-        self._idle: dict[str, None] = {}
-        self._workers: set[str] = set()
-        self._leases = 0
+        self._workforce = Workforce()
         self._undecided = plan.trials
 
     @classmethod
@@ -70,14 +56,18 @@ class ScheduleState:
         state = cls(plan)
         for key, generation, suggestions in snapshot.proposals:
             state._cells[key].propose(generation, suggestions)
+        for pause in snapshot.pauses:
+            state._cells[pause.outcome.trial.cell].pause(pause)
         for trial, decision in snapshot.decisions.items():
             state._cells[trial.cell].decide(trial.configuration, trial.replicate, decision)
         state._charges = dict(snapshot.charges)
-        state._leases = snapshot.leases
+        state._workforce = Workforce(snapshot.leases)
         state._undecided = plan.trials - len(snapshot.decisions)
-        open_trials = (trial for cell in state._cells.values() for trial in cell.undecided())
-        state._queue = TrialQueue(sorted(open_trials, key=lambda trial: trial.configuration))
-        state._askable = {key: None for key, cell in state._cells.items() if state._may_ask(cell)}
+        open_trials = [trial for cell in state._cells.values() for trial in cell.undecided()]
+        state._paused = {trial for trial in open_trials if state._at_rung(trial)}
+        waiting = sorted(set(open_trials) - state._paused, key=lambda trial: (trial.configuration, trial))
+        state._queue = TrialQueue(waiting)
+        state._proposals = Proposals(plan, state._cells)
         return state
 
     def dump(self) -> Snapshot:
@@ -92,21 +82,17 @@ class ScheduleState:
                     for replicate in range(self.plan.replicates):
                         if (decision := cell.decision(number, replicate)) is not None:
                             decisions[TrialKey(key, number, replicate)] = decision
-        return Snapshot(tuple(proposals), decisions, dict(self._charges), self._leases)
+        pauses = tuple(each for cell in self._cells.values() for trial in cell.pauses.values() for each in trial)
+        return Snapshot(tuple(proposals), decisions, pauses, dict(self._charges), self._workforce.leases)
 
     def __eq__(self, other: object) -> bool:
         """Equal in all that is durable; leases, workers and durations are not."""
-        if not isinstance(other, ScheduleState):
-            return NotImplemented
-        return (self.plan, self._cells, self._charges, self._leases, self._undecided) == (
-            other.plan,
-            other._cells,
-            other._charges,
-            other._leases,
-            other._undecided,
-        )
+        return self._facts() == other._facts() if isinstance(other, ScheduleState) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _facts(self) -> tuple[object, ...]:
+        return (self.plan, self._cells, self._charges, self._paused, self._workforce.leases, self._undecided)
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in one fact; say what is to be done about it."""
@@ -114,9 +100,10 @@ class ScheduleState:
             case GenerationProposed():
                 done = self._generation_proposed(event)
             case LeaseWanted(worker=worker):
-                done = self._lease_wanted(worker)
+                self._queue.put_back(self._workforce.wait(worker))
+                done = []
             case TrialsEnded():
-                done = [self._trial_ended(event, outcome) for outcome in event.outcomes]
+                done = [each for outcome in event.outcomes for each in self._trial_ended(event, outcome)]
             case WorkerLost(worker=worker):
                 done = self._worker_lost(worker)
             case DrainRequested():
@@ -137,8 +124,7 @@ class ScheduleState:
 
     def holds(self, worker: str, lease: int | None) -> bool:
         """Whether `lease` is the one that `worker` holds now."""
-        held = self._held.get(worker)
-        return held is not None and held.number == lease
+        return self._workforce.holds(worker, lease)
 
     @property
     def undecided(self) -> int:
@@ -150,148 +136,158 @@ class ScheduleState:
     def _generation_proposed(self, event: GenerationProposed) -> list[Instruction]:
         cell = self._cells[event.cell]
         assert cell.proposed == event.generation < cell.asked, "a cell's generations are proposed in order, and once"
-        self._in_flight -= 1
+        self._proposals.arrived()
         cell.propose(event.generation, event.suggestions)
         self._queue.add(
             TrialKey(event.cell, suggestion.configuration, replicate)
             for suggestion in event.suggestions
             for replicate in range(self.plan.replicates)
         )
-        self._offer(cell)
+        self._proposals.offer(event.cell)
         return []
 
-    def _lease_wanted(self, worker: str) -> list[Instruction]:
-        self._workers.add(worker)
-        self._take_back(worker)
-        self._idle[worker] = None
-        return []
-
-    def _trial_ended(self, event: TrialsEnded, outcome: Outcome) -> Instruction:
-        held = self._held.get(event.worker)
-        if held is None or held.number != event.lease or held.trials.pop(outcome.trial, None) is None:
-            return DiscardOutcome(outcome, event.lease, event.worker)
+    def _trial_ended(self, event: TrialsEnded, outcome: Outcome) -> list[Instruction]:
+        if not self._workforce.take(event.worker, event.lease, outcome.trial):
+            return [DiscardOutcome(outcome, event.lease, event.worker)]
+        self._learn_duration(outcome)
+        if outcome.state is State.WAITING:
+            return self._pause(outcome, event.lease, event.worker)
         if outcome.cause is None or outcome.cause.deterministic or outcome.cause in _FINAL:
             return self._decide(outcome, event.lease, event.worker)
         return self._fail_attempt(outcome, event.lease, event.worker)
 
     def _worker_lost(self, worker: str) -> list[Instruction]:
-        self._workers.discard(worker)
-        self._idle.pop(worker, None)
-        held = self._held.pop(worker, None)
-        if held is None or not held.trials:
-            return []
-        if len(held.trials) > 1:
+        lease, trials = self._workforce.lose(worker)
+        if len(trials) != 1:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
-            self._queue.suspect(held.trials)
+            self._queue.suspect(trials)
             return []
-        ((trial, attempt),) = held.trials.items()
+        ((trial, attempt),) = trials.items()
         lost = Outcome(trial, attempt, State.FAIL, Cause.WORKER_LOST, error=f"worker {worker} died while it ran this")
-        return [self._fail_attempt(lost, held.number, worker)]
+        return self._fail_attempt(lost, lease, worker)
 
     # Consequences
 
-    def _fail_attempt(self, outcome: Outcome, lease: int, worker: str) -> Instruction:
+    def _pause(self, outcome: Outcome, lease: int, worker: str) -> list[Instruction]:
+        trial = outcome.trial
+        pause = Pause(outcome, lease, worker, (*self._lineage(trial), lease))
+        self._cells[trial.cell].pause(pause)
+        if outcome.cause is Cause.PREEMPTED:
+            self._queue.put_back([trial])
+            return [RecordPause(pause)]
+        self._paused.add(trial)
+        return [RecordPause(pause), *self._race(trial)]
+
+    def _race(self, arrived: TrialKey) -> list[Instruction]:
+        """A trial has arrived at a rung or ended: promote and prune what that decides."""
+        if self.plan.rungs is None:
+            return []
+        cell = self._cells[arrived.cell]
+        generation = arrived.configuration // self.plan.generation
+        entrants = cell.standing(generation).entrants
+        numbers = self.plan.numbers(generation)
+        paused = sorted(each for each in self._paused if each.cell == arrived.cell and each.configuration in numbers)
+        going_on = [trial for trial in paused if trial.configuration in entrants and not self._at_rung(trial)]
+        leaving = [trial for trial in paused if trial.configuration not in entrants]
+        self._paused.difference_update(going_on, leaving)
+        self._queue.promote(going_on)
+        return [each for trial in leaving for each in self._prune(trial)]
+
+    def _at_rung(self, trial: TrialKey) -> bool:
+        """Whether an open trial waits for others at the rung that its generation has reached."""
+        cell = self._cells[trial.cell]
+        passed = len(cell.rungs_passed(trial.configuration, trial.replicate))
+        if not passed:
+            return False
+        rung, entrants = cell.standing(trial.configuration // self.plan.generation)
+        return trial.configuration in entrants and rung is not None and passed > rung
+
+    def _prune(self, trial: TrialKey) -> list[Instruction]:
+        pause = self._cells[trial.cell].last_pause(trial)
+        assert pause is not None, "only a paused trial is pruned"
+        outcome = replace(pause.outcome, state=State.PRUNED, kept=False)
+        return self._decide(outcome, pause.lease, pause.worker, pause.lineage)
+
+    def _fail_attempt(self, outcome: Outcome, lease: int, worker: str) -> list[Instruction]:
         assert outcome.cause is not None
-        charged = outcome.cause not in _UNCHARGED
-        attempts = self._charges.get(outcome.trial, 0) + charged
+        attempts = self._charges.get(outcome.trial, 0) + 1
         if attempts >= self.plan.attempts:
             return self._decide(outcome, lease, worker)
-        if charged:
-            self._charges[outcome.trial] = attempts
+        self._charges[outcome.trial] = attempts
         self._queue.suspect([outcome.trial])
-        return RecordAttempt(outcome.trial, outcome.attempt, outcome.cause, lease, worker)
+        return [RecordAttempt(outcome.trial, outcome.attempt, outcome.cause, lease, worker)]
 
-    def _decide(self, outcome: Outcome, lease: int, worker: str) -> RecordOutcome:
+    def _decide(self, outcome: Outcome, lease: int, worker: str, lineage: tuple[int, ...] = ()) -> list[Instruction]:
         trial = outcome.trial
         cell = self._cells[trial.cell]
         suggestion = cell.open[trial.configuration]
+        lineage = lineage or (*self._lineage(trial), lease)
+        first = cell.pauses.get((trial.configuration, trial.replicate))
+        if first:
+            outcome = replace(outcome, started=first[0].outcome.started)
         cell.decide(trial.configuration, trial.replicate, Decision(outcome.state, outcome.cause, outcome.value))
         self._charges.pop(trial, None)
         self._undecided -= 1
+        self._proposals.offer(trial.cell)
+        generation = trial.configuration // self.plan.generation
+        record = RecordOutcome(outcome, generation, suggestion, lease, worker, lineage)
+        return [record, *([] if outcome.state is State.PRUNED else self._race(trial))]
+
+    def _lineage(self, trial: TrialKey) -> tuple[int, ...]:
+        """The leases whose rows a trial that starts now goes on from."""
+        pause = self._cells[trial.cell].last_pause(trial)
+        return pause.lineage if pause is not None and pause.outcome.kept else ()
+
+    def _learn_duration(self, outcome: Outcome) -> None:
+        cell = self._cells[outcome.trial.cell]
         seconds = max(0.0, outcome.ended - outcome.started)
         cell.seconds = seconds if cell.seconds is None else 0.8 * cell.seconds + 0.2 * seconds
-        self._offer(cell)
-        generation = trial.configuration // self.plan.generation
-        return RecordOutcome(outcome, generation, suggestion, lease, worker)
-
-    def _take_back(self, worker: str) -> None:
-        held = self._held.pop(worker, None)
-        if held is not None:
-            self._queue.put_back(held.trials)
 
     def _advance(self) -> list[Instruction]:
-        if self.closed:
-            return self._dismiss_idle()
-        done: list[Instruction] = [] if self.draining else [*self._ask(), *self._grant()]
-        if not self._undecided or (self.draining and not self._held):
+        done: list[Instruction] = []
+        if not self.closed and not self.draining:
+            done = [*self._proposals.ask(len(self._queue), len(self._workforce)), *self._grant()]
+        if not self.closed and (not self._undecided or (self.draining and not self._workforce.busy)):
             self.closed = "drained" if self._undecided else "finished"
             done.append(CloseSweep(self.closed))
         if self.closed or self.draining:
-            done.extend(self._dismiss_idle())
+            done.extend(DismissWorker(worker) for worker in self._workforce.dismiss())
         return done
-
-    def _dismiss_idle(self) -> list[Instruction]:
-        done: list[Instruction] = [DismissWorker(worker) for worker in self._idle]
-        self._workers.difference_update(self._idle)
-        self._idle.clear()
-        return done
-
-    # Proposals
-
-    def _may_ask(self, cell: CellResults) -> bool:
-        if cell.asked >= self.plan.generations:
-            return False
-        if not self.plan.sequential:
-            return True
-        return cell.asked == cell.proposed and cell.frontier >= cell.proposed - self.plan.lag
-
-    def _offer(self, cell: CellResults) -> None:
-        if self._may_ask(cell):
-            self._askable[cell.cell.key] = None
-
-    def _ask(self) -> Iterable[Instruction]:
-        wanted = max(64, 2 * len(self._workers) * LEASE_TRIALS)
-        batch = self.plan.generation * self.plan.replicates
-        while self._askable and len(self._queue) + batch * self._in_flight < wanted:
-            key = next(iter(self._askable))
-            del self._askable[key]
-            cell = self._cells[key]
-            yield ProposeGeneration(key, cell.asked)
-            cell.asked += 1
-            self._in_flight += 1
-            self._offer(cell)
 
     # Leases
 
     def _grant(self) -> Iterable[Instruction]:
-        for worker in list(self._idle):
-            trials = self._queue.take(len(self._workers), lambda trial: self._cells[trial.cell].seconds)
+        for worker in self._workforce.idle:
+            trials = self._queue.take(len(self._workforce), lambda trial: self._cells[trial.cell].seconds)
             if not trials:
                 return
-            del self._idle[worker]
-            self._leases += 1
-            assignments = tuple(self._assignment(trial) for trial in trials)
-            self._held[worker] = _Held(self._leases, {each.trial: each.attempt for each in assignments})
-            yield GrantLease(Lease(self._leases, worker, assignments))
+            yield GrantLease(self._workforce.grant(worker, tuple(self._assignment(trial) for trial in trials)))
 
     def _assignment(self, trial: TrialKey) -> Assignment:
         cell = self._cells[trial.cell]
         params = {**cell.cell.params, **cell.open[trial.configuration].params}
-        return Assignment(trial, self._charges.get(trial, 0) + 1, params)
+        attempt = self._charges.get(trial, 0) + 1
+        pause_at = resume_from = None
+        if self.plan.rungs is not None:
+            rung = cell.standing(trial.configuration // self.plan.generation).rung
+            pause_at = None if rung is None else self.plan.rungs.step(rung)
+        if (pause := cell.last_pause(trial)) is not None and pause.outcome.kept:
+            resume_from = pause.outcome.steps
+        return Assignment(trial, attempt, params, pause_at, resume_from)
 
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""
-        held = [trial for each in self._held.values() for trial in each.trials]
-        queued = list(self._queue)
+        self._workforce.validate()
+        placed = [*self._workforce.held(), *self._queue, *self._paused]
         undecided = [trial for cell in self._cells.values() for trial in cell.undecided()]
-        assert sorted(held + queued) == sorted(undecided), "an open trial is in one lease or one queue, and once"
+        assert sorted(placed) == sorted(undecided), "an open trial is in one lease, in one queue or paused, and once"
         unproposed = sum(
             len(self.plan.numbers(generation)) * self.plan.replicates
             for cell in self._cells.values()
             for generation in range(cell.proposed, self.plan.generations)
         )
         assert self._undecided == len(undecided) + unproposed
-        assert not set(self._idle) & set(self._held), "a worker is idle or holds a lease"
+        assert self._paused == {trial for trial in undecided if self._at_rung(trial)}
         assert set(self._charges) <= set(undecided), "only open trials have charges"
         assert all(count < self.plan.attempts for count in self._charges.values())
         for cell in self._cells.values():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from swathe.analysis.basin import centres, dense, grid_error, natural_depth
 
 X = np.arange(-3.0, 3.01, 0.5)
@@ -53,7 +54,7 @@ def test_grid_error_is_small_on_a_smooth_curve_and_large_beside_a_wall():
     smooth = grid_error(X, 0.3 * (X - 0.1) ** 2, 0.5, scattered=False)
     wall = np.where(X > 0.1, 4.0, -0.3 * X)
     assert smooth < 0.04 < grid_error(X, wall, 0.5, scattered=False)
-    assert grid_error(X, wall, 0.5, scattered=True) == pytest.approx(2 * grid_error(X, wall, 0.5, scattered=False))
+    assert grid_error(X, 0.3 * X**2, 0.5, scattered=True) < 0.06 < grid_error(X, wall, 0.5, scattered=True)
     assert grid_error(X[:3], X[:3], 0.5, scattered=False) == pytest.approx(0.5 / np.sqrt(12))
 
 

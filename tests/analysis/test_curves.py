@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from swathe.analysis.curves import gather
 from swathe.orchestrator.errors import SwatheError
 

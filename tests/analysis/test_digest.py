@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from swathe.analysis.digest import digest
 from swathe.orchestrator import schema
 from swathe.orchestrator.errors import SwatheError

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+
 from swathe.analysis import digest, load, report
 from swathe.orchestrator import compaction, driver
 

@@ -1,6 +1,7 @@
 import pandas as pd
 import pyarrow as pa
 import pytest
+
 from swathe.analysis import load
 from swathe.orchestrator import schema
 from swathe.orchestrator.errors import NotYetSupported, SwatheError

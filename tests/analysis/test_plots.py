@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+
 from swathe.analysis import plots
 from swathe.analysis.panels import _apart, level_colours, loss_limits
 from swathe.analysis.study import TransferStudy

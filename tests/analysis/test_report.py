@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+
 from swathe.analysis import report
 from swathe.orchestrator.errors import SwatheError
 from swathe.orchestrator.spec import parse

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from swathe.analysis.statistics import (
     Spread,
     half_width,

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from swathe.analysis.study import TransferStudy, infer_study
 from swathe.orchestrator.spec import parse
 

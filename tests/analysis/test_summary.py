@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from swathe.analysis.summary import best_configurations, failures, verdict_table
 from swathe.analysis.transfer import judge_by
 from swathe.analysis.words import group_label, interval, plain, signed, spoken

@@ -3,6 +3,7 @@ from math import inf, isinf
 import numpy as np
 import pandas as pd
 import pytest
+
 from swathe.analysis.transfer import decide, judge, judge_by
 from swathe.orchestrator.errors import SwatheError
 
@@ -153,6 +154,24 @@ def test_advice_says_how_many_seeds(make_study, make_landscape):
     undecided = [found for found in words if found.verdict == "undecided" and found.drift is not None]
     assert undecided
     assert all(any("seed" in reason for reason in found.reasons) for found in undecided)
+
+
+def random_search(seed):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {"replicate": k, "state": "COMPLETE", "cause": None, "param.width": w, "param.lr": 2.0**x,
+         "value": np.exp(0.15 * (x - 0.5 * np.log2(w)) ** 2 + 0.01 * rng.normal())}
+        for w in (1, 2, 4, 8)
+        for x in rng.uniform(-5, 6, 30)
+        for k in range(4)
+    )  # fmt: skip
+
+
+def test_random_search_is_judged_and_told_of_lattices():
+    found = [judge(random_search(seed), **OPTIONS) for seed in range(8)]
+    assert {each.verdict for each in found} == {"drifts"}
+    assert sum(each.drift_low < 0.5 < each.drift_high for each in found) >= 7
+    assert all(any("lattice" in reason for reason in each.reasons) for each in found)
 
 
 def test_groups_are_judged_apart(make_study):

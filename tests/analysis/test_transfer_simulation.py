@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+
 from swathe.analysis.curves import Curve, Curves
 from swathe.analysis.drift import drift
 from swathe.analysis.optima import fit_levels

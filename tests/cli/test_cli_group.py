@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from swathe.orchestrator import cli
 from swathe.orchestrator.errors import SwatheError
 

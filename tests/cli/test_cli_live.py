@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
+
 from swathe.orchestrator.cli.live import Lines
 from swathe.orchestrator.cli.pace import Pace, View
 from swathe.orchestrator.cli.picture import STOPPING, frame

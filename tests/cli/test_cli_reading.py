@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from swathe.analysis import digest, load
 from swathe.orchestrator.cli import results
 from swathe.orchestrator.cli.printing import as_json, duration, number
@@ -153,10 +154,12 @@ def test_the_hash_stands_alone_on_its_line(workplace: Path, call) -> None:
 
 
 def test_columns_that_do_not_fit_are_named() -> None:
-    texts = {"trial": ["a" * 30], "state": ["COMPLETE"], "value": ["1.0"], "width": ["64"], "optimizer": ["sgd"]}
+    texts = {"trial": ["a" * 30], "state": ["COMPLETE"], "value": ["1.0"], "optimizer": ["sgd"], "width": ["64"]}
+    outcome = 30 + 2 + 8 + 2 + 5
     assert results._fit(texts, 200) == [*texts]
-    assert results._fit(texts, 30 + 2 + 8 + 2 + 5 + 2 + 5) == ["trial", "state", "value", "width"]
-    assert results._fit(texts, 10) == ["trial"]
+    assert results._fit(texts, outcome + 2 + 9 + 2 + 5) == [*texts]
+    assert results._fit(texts, outcome + 2 + 5 + 2) == ["trial", "state", "value", "width"]
+    assert results._fit(texts, 10) == ["trial", "state", "value"]
 
 
 # best
@@ -251,3 +254,13 @@ def test_numbers() -> None:
 
 def test_json_knows_no_nan() -> None:
     assert json.loads(as_json({"a": [math.nan, -math.inf, 1.5], "b": Path("x")})) == {"a": [None, None, 1.5], "b": "x"}
+
+
+def test_best_is_told_cell_by_cell_where_the_table_is_too_wide(
+    workplace: Path, call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    shown = call("best", "tiny").stdout
+    assert shown.startswith("width=64: loss ")
+    assert max(map(len, shown.splitlines())) <= 50
+    assert "\n    lr=0.0625\n" in shown

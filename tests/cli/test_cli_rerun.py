@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from swathe.orchestrator import spec
 from swathe.orchestrator.messages import TrialKey
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from swathe.orchestrator.ledger import Ledger, Owner
 from swathe.orchestrator.ledger.tables import url_of
 

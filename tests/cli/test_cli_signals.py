@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def status(project: Path, call) -> dict:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_drains(number: signal.Signals, project: Path, call) -> None:
-    with running(project, "--set", "fixed.sleep=0.1") as process:
+    with running(project, "--set", "fixed.sleep=0.05") as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "")
@@ -48,7 +49,7 @@ def test_the_first_signal_drains(number: signal.Signals, project: Path, call) ->
     told = status(project, call)
     assert told["status"] == "drained"
     assert 0 < told["trials"]["decided"] == told["trials"]["complete"] < 28
-    again = call("run", "sweep.yaml", "--cluster", "inline", "--set", "fixed.sleep=0.1")
+    again = call("run", "sweep.yaml", "--cluster", "inline", "--set", "fixed.sleep=0.05")
     assert again.exit_code == 0
     assert f"going on: {told['trials']['decided']} of 28 trials were decided before" in again.stdout
     assert status(project, call)["trials"]["complete"] == 28
@@ -72,3 +73,15 @@ def test_the_second_signal_ends_it_at_once(project: Path, call) -> None:
     told = status(project, call)
     assert (told["status"], told["causes"]) == ("interrupted", {})
     assert told["trials"]["decided"] == told["trials"]["complete"] == 12
+
+
+def test_a_sweep_goes_on_when_nobody_reads_what_it_says(project: Path, call) -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "swathe.orchestrator.cli", "run", "sweep.yaml", "--cluster", "inline"]
+    process = subprocess.Popen(command, cwd=project, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    os.read(reading, 10)
+    os.close(reading)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (141, "")
+    assert status(project, call)["trials"]["complete"] == 28

@@ -10,19 +10,10 @@ from pathlib import Path
 import pytest
 
 from swathe.orchestrator.errors import LedgerError, OwnershipLost, SweepLive
+from swathe.orchestrator.events import RecordAttempt, RecordOutcome
 from swathe.orchestrator.ledger import Batch, Ledger, Owner, Reader
 from swathe.orchestrator.ledger import tables as ledger_tables
-from swathe.orchestrator.messages import (
-    Cause,
-    Outcome,
-    RecordAttempt,
-    RecordOutcome,
-    RowBlob,
-    State,
-    Suggestion,
-    TrialKey,
-    WorkerInfo,
-)
+from swathe.orchestrator.messages import Cause, Outcome, RowBlob, State, Suggestion, TrialKey, WorkerInfo
 from swathe.orchestrator.schedule import Decision
 
 INFO = WorkerInfo("w", "node", "cpu", 1)
@@ -48,7 +39,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 def decided(trial: TrialKey, value: float = 1.0, lease: int = 1) -> tuple[RecordOutcome, WorkerInfo]:
     outcome = Outcome(trial, 1, State.COMPLETE, value=value, metrics={"loss": value})
     suggestion = Suggestion(trial.configuration, {"lr": 0.1}, "random")
-    return RecordOutcome(outcome, 0, suggestion, lease, "w"), INFO
+    return RecordOutcome(outcome, 0, suggestion, lease, "w", (lease,)), INFO
 
 
 def test_a_snapshot_is_what_was_committed(url: str, ledger: Ledger) -> None:

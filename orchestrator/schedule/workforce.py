@@ -1,0 +1,74 @@
+"""Which workers there are, and what each of them holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..messages import Assignment, Lease, TrialKey
+
+
+class Workforce:
+    """Workers are idle, or hold one lease; a lease holds the trials in it that have not been reported."""
+
+    def __init__(self, leases: int = 0) -> None:
+        self.leases = leases
+        self._held: dict[str, tuple[int, dict[TrialKey, int]]] = {}
+        self._idle: dict[str, None] = {}
+        self._known: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def idle(self) -> Sequence[str]:
+        """Workers that wait for a lease, longest first."""
+        return list(self._idle)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker holds a lease."""
+        return bool(self._held)
+
+    def held(self) -> Iterator[TrialKey]:
+        """Every trial in a lease."""
+        for _, trials in self._held.values():
+            yield from trials
+
+    def holds(self, worker: str, lease: int | None) -> bool:
+        """Whether `lease` is the one that `worker` holds now."""
+        return worker in self._held and self._held[worker][0] == lease
+
+    def wait(self, worker: str) -> Mapping[TrialKey, int]:
+        """The worker is idle; what it had not run of its last lease comes back, with attempts."""
+        self._known.add(worker)
+        self._idle[worker] = None
+        return self._held.pop(worker, (0, {}))[1]
+
+    def lose(self, worker: str) -> tuple[int, Mapping[TrialKey, int]]:
+        """The worker is gone; its lease and what it held."""
+        self._known.discard(worker)
+        self._idle.pop(worker, None)
+        return self._held.pop(worker, (0, {}))
+
+    def grant(self, worker: str, assignments: tuple[Assignment, ...]) -> Lease:
+        """Give an idle worker its next lease."""
+        del self._idle[worker]
+        self.leases += 1
+        self._held[worker] = (self.leases, {each.trial: each.attempt for each in assignments})
+        return Lease(self.leases, worker, assignments)
+
+    def take(self, worker: str, lease: int, trial: TrialKey) -> bool:
+        """Take a reported trial out of the worker's lease; False when it is not in it (any more)."""
+        return self.holds(worker, lease) and self._held[worker][1].pop(trial, None) is not None
+
+    def dismiss(self) -> list[str]:
+        """Send the idle workers away."""
+        gone = list(self._idle)
+        self._known.difference_update(gone)
+        self._idle.clear()
+        return gone
+
+    def validate(self) -> None:
+        """Check the invariants."""
+        assert not set(self._idle) & set(self._held), "a worker is idle or holds a lease"
+        assert set(self._idle) | set(self._held) <= self._known
