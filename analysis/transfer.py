@@ -172,6 +172,7 @@ def _regret(fits: Sequence[Fit], curves: Curves) -> float | None:
     clean = np.isfinite(curve.mean)
     grid, values = dense(curve.x[clean], curve.mean[None, clean])
     if not grid[0] <= wanted <= grid[-1]:
-        return inf if wanted <= curve.x[-1] and not clean[-1] else None
+        # Between the last point that trains and the first that diverges nobody knows.
+        return inf if (curve.x[~clean & (curve.x > grid[-1])] <= wanted).any() else None
     at = float(np.interp(wanted, grid, values[0]))
     return abs(curves.metric(at) - curves.metric(float(values.min())))

@@ -34,7 +34,7 @@ def signed(value: float, digits: int = 2) -> str:
     """A number with its sign, the minus as long as the plus; infinities in words."""
     if not isfinite(value):
         return "unbounded"
-    text = f"{value:+.{digits}f}"
+    text = f"{round(value, digits) + 0.0:+.{digits}f}"  # no minus zero
     return text.replace("-", MINUS)
 
 

@@ -36,6 +36,37 @@ seeds: 2
 sampler: random
 """
 
+MISBEHAVING = """
+import math, os, random, sys, threading, time
+import numpy as np
+
+WAYS = ["fine", "raise", "nan", "inf", "name", "string", "exit", "thread", "chdir", "print", "none"]
+
+def train(trial):
+    way = WAYS[int(trial.params["way"])]
+    print("way", way)
+    if way == "raise": raise RuntimeError("no such layer")
+    if way == "nan": return {"loss": math.nan}
+    if way == "inf": trial.report(0, loss=math.inf)
+    if way == "name": return {"los": 1.0}
+    if way == "string": return {"loss": "low"}
+    if way == "exit": sys.exit(1)
+    if way == "thread": threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+    if way == "chdir": os.chdir("/"); os.environ["LEFT"] = "over"; random.seed(1); np.random.seed(1)
+    if way == "print": print("x" * 3_000_000)
+    if way == "none": return None
+    alone = os.getcwd() + os.environ.get("LEFT", "")
+    return {"loss": 1.0, "trace": random.random() + np.random.rand() + len(alone)}
+"""
+
+WAYS_SPEC = """
+name: ways
+task: ./train.py:train
+metric: loss
+grid: {way: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}
+seeds: 3
+"""
+
 MakeSweep = Callable[..., Sweep]
 
 
@@ -62,3 +93,9 @@ def ray_session() -> Iterator[None]:
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def misbehaving(make_sweep: MakeSweep) -> Sweep:
+    """One cell a way to misbehave, `ways` naming them; three seeds."""
+    return make_sweep(task=MISBEHAVING, text=WAYS_SPEC)

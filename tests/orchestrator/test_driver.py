@@ -19,37 +19,6 @@ from swathe.orchestrator.runner import RunContext, Runner
 from swathe.orchestrator.scheduler import Scheduler
 from swathe.orchestrator.worker import Worker, this_process
 
-MISBEHAVING = """
-import math, os, random, sys, threading, time
-import numpy as np
-
-WAYS = ["fine", "raise", "nan", "inf", "name", "string", "exit", "thread", "chdir", "print", "none"]
-
-def train(trial):
-    way = WAYS[int(trial.params["way"])]
-    print("way", way)
-    if way == "raise": raise RuntimeError("no such layer")
-    if way == "nan": return {"loss": math.nan}
-    if way == "inf": trial.report(0, loss=math.inf)
-    if way == "name": return {"los": 1.0}
-    if way == "string": return {"loss": "low"}
-    if way == "exit": sys.exit(1)
-    if way == "thread": threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
-    if way == "chdir": os.chdir("/"); os.environ["LEFT"] = "over"; random.seed(1); np.random.seed(1)
-    if way == "print": print("x" * 3_000_000)
-    if way == "none": return None
-    alone = os.getcwd() + os.environ.get("LEFT", "")
-    return {"loss": 1.0, "trace": random.random() + np.random.rand() + len(alone)}
-"""
-
-WAYS_SPEC = """
-name: ways
-task: ./train.py:train
-metric: loss
-grid: {way: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}
-seeds: 3
-"""
-
 
 def hash_of(finished: Finished) -> str:
     return str(digest(*compaction.read_tables(finished.folder)))
@@ -80,9 +49,13 @@ def test_a_fixed_value_arrives_float_identical(make_sweep, tmp_path: Path) -> No
     assert {each.hex() for each in frame["param.lr"]} == {float(value).hex()}
 
 
-def test_every_misbehaviour_is_an_outcome_and_the_sweep_goes_on(make_sweep, tmp_path: Path) -> None:
-    sweep = make_sweep(task=MISBEHAVING, text=WAYS_SPEC)
-    finished = run(sweep, Launch(tmp_path / "sweeps", "inline"))
+@pytest.mark.parametrize("cluster", ["inline", pytest.param("embedded", marks=pytest.mark.ray)])
+def test_every_misbehaviour_is_an_outcome_and_the_sweep_goes_on(
+    cluster: str, misbehaving, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if cluster == "embedded":
+        request.getfixturevalue("ray_session")
+    finished = run(misbehaving, Launch(tmp_path / "sweeps", cluster))
     frame = compaction.read_tables(finished.folder).trials.to_pandas().set_index(["param.way", "replicate"])
     causes = {way: frame.loc[(way, 0), "cause"] for way in range(11)}
     diverged, user = Cause.DIVERGED.value, Cause.USER_ERROR.value
@@ -99,8 +72,8 @@ def test_every_misbehaviour_is_an_outcome_and_the_sweep_goes_on(make_sweep, tmp_
     assert log.read_text(encoding="utf-8").startswith("way ")
 
 
-def test_diverged_trials_leave_the_exit_code_at_zero(make_sweep, tmp_path: Path) -> None:
-    sweep = make_sweep(task=MISBEHAVING, text=WAYS_SPEC.replace("[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "[0, 2, 3]"))
+def test_diverged_trials_leave_the_exit_code_at_zero(misbehaving, tmp_path: Path) -> None:
+    sweep = misbehaving.model_copy(update={"grid": {"way": (0, 2, 3)}})
     assert run(sweep, Launch(tmp_path / "sweeps", "inline")).exit_code == 0
 
 
@@ -220,8 +193,8 @@ def run_with_deaths(sweep, directory: Path, ran: list[str], after: int) -> Finis
         scheduler.close()
 
 
-def test_progress_and_failures_are_read_while_nothing_runs(make_sweep, tmp_path: Path) -> None:
-    folder = run(make_sweep(task=MISBEHAVING, text=WAYS_SPEC), Launch(tmp_path / "sweeps", "inline")).folder
+def test_progress_and_failures_are_read_while_nothing_runs(misbehaving, tmp_path: Path) -> None:
+    folder = run(misbehaving, Launch(tmp_path / "sweeps", "inline")).folder
     reader = Reader(url_of(folder), folder.name)
     progress = reader.progress()
     assert (progress.count(), progress.count(State.FAIL), progress.status) == (33, 21, "finished")
