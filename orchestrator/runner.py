@@ -10,12 +10,15 @@ from bdb import BdbQuit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from . import checkpoint
 from .errors import Interrupted
 from .isolation import isolated, watched_threads
-from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
+from .layout import artifacts_path, checkpoints_path, log_path
+from .messages import Assignment, Cause, Outcome, State, Verdict
 from .schema import MetricRow
 from .spec import Sweep
 from .task import StopTrial, Task, Trial, as_number
@@ -54,33 +57,70 @@ class UnusableResult(Exception):
     """What the training function returned cannot be recorded; the message is for the user."""
 
 
+class Ending(Enum):
+    """Why a trial was stopped at a report."""
+
+    DIVERGED = auto()
+    STOPPED = auto()
+    RUNG = auto()
+    PREEMPTED = auto()
+
+
 @dataclass(slots=True)
 class Recorder:
-    """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report."""
+    """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report.
 
-    name: str
-    attempt: int
+    `checkpoints` is the folder for the trial's states, one below it for each step. Once the trial has been stopped
+    nothing more is recorded, even if it swallows the `StopTrial`.
+    """
+
+    assignment: Assignment
     metric: str
+    checkpoints: Path
     add: Callable[[MetricRow], None]
     verdict: Callable[[], Verdict]
-    diverged: bool = False
+    ending: Ending | None = None
+    kept: bool = False
     last: float | None = None
     steps: int | None = None
 
-    def accept(self, step: int | None, metrics: Mapping[str, float], *, final: bool = False) -> None:
+    def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None:
         """Record `metrics`; raises `StopTrial` when the trial is to end here."""
-        if self.diverged:
+        if self.ending is not None:
             raise StopTrial
-        now = round(time.time() * 1e6)
-        for metric, value in metrics.items():
-            self.add(MetricRow(self.name, self.attempt, step, now, metric, value, final))
-        if step is not None:
-            self.steps = step
+        self.record(step, metrics, final=False)
+        self.steps = step
         if self.metric in metrics:
             self.last = metrics[self.metric]
-            self.diverged = not math.isfinite(self.last)
-        if self.diverged or self.verdict() is Verdict.STOP:
+        ending = self._due(step, state)
+        if ending in (Ending.RUNG, Ending.PREEMPTED) and state is not None:
+            checkpoint.save(cast(checkpoint.State, state), self.checkpoints / str(step))
+            self.kept = True
+        self.ending = ending
+        if ending is not None:
             raise StopTrial
+
+    def record(self, step: int | None, metrics: Mapping[str, float], *, final: bool) -> None:
+        """One row a metric."""
+        now = round(time.time() * 1e6)
+        name, attempt = str(self.assignment.trial), self.assignment.attempt
+        for metric, value in metrics.items():
+            self.add(MetricRow(name, attempt, step, now, metric, value, final))
+
+    def _due(self, step: int, state: object) -> Ending | None:
+        if self.last is not None and not math.isfinite(self.last):
+            return Ending.DIVERGED
+        pause_at = self.assignment.pause_at
+        if pause_at is not None and step >= pause_at and self.last is not None:
+            return Ending.RUNG
+        match self.verdict():
+            case Verdict.STOP:
+                return Ending.STOPPED
+            case Verdict.PAUSE if state is not None:
+                # Without a state the trial would start again at step 0; it is left to end instead.
+                return Ending.PREEMPTED
+            case _:
+                return None
 
 
 @dataclass(slots=True)
@@ -99,7 +139,8 @@ class Runner:
     ) -> tuple[Outcome, list[threading.Thread]]:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
-        recorder = Recorder(str(trial_key), assignment.attempt, context.metric, add, verdict)
+        checkpoints = checkpoints_path(context.folder, trial_key)
+        recorder = Recorder(assignment, context.metric, checkpoints, add, verdict)
         handle = self._handle(assignment, recorder)
         started = time.time()
         error: BaseException | None = None
@@ -118,7 +159,8 @@ class Runner:
         return outcome, left
 
     def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
-        trial = assignment.trial
+        trial, resume = assignment.trial, assignment.resume_from
+        checkpoints = checkpoints_path(self.context.folder, trial)
         return Trial(
             assignment.params,
             name=str(trial),
@@ -126,7 +168,8 @@ class Runner:
             replicate=trial.replicate,
             device=self.context.device,
             sink=recorder,
-            artifacts=self.context.folder / "artifacts" / trial.cell / f"{trial.configuration}.{trial.replicate}",
+            restore=None if resume is None else lambda: checkpoint.load(checkpoints / str(resume)),
+            artifacts=artifacts_path(self.context.folder, trial),
             share=self._share,
         )
 
@@ -157,10 +200,17 @@ class Runner:
                 **details,
             )
 
-        if recorder.diverged:
-            return ended(State.FAIL, cause=Cause.DIVERGED)
-        if isinstance(error, StopTrial) and recorder.verdict() is Verdict.STOP:
-            return ended(State.PRUNED, value=recorder.last)
+        match recorder.ending:
+            case Ending.DIVERGED:
+                return ended(State.FAIL, cause=Cause.DIVERGED)
+            case Ending.STOPPED:
+                return ended(State.PRUNED, value=recorder.last)
+            case Ending.RUNG:
+                return ended(State.WAITING, value=recorder.last, kept=recorder.kept)
+            case Ending.PREEMPTED:
+                return ended(State.WAITING, value=recorder.last, kept=recorder.kept, cause=Cause.PREEMPTED)
+            case None:
+                pass
         if error is not None:
             return ended(State.FAIL, cause=cause_of(error), error=describe(error))
         try:
@@ -170,16 +220,11 @@ class Runner:
         declared = {name: value for name, value in returned.items() if name in self.context.metrics}
         others = {name: value for name, value in returned.items() if name not in self.context.metrics}
         if others:
-            recorder.accept(None, others, final=True)
+            recorder.record(None, others, final=True)
         value = returned[self.context.metric]
         if not math.isfinite(value):
             return ended(State.FAIL, cause=Cause.DIVERGED, metrics=declared)
         return ended(State.COMPLETE, value=value, metrics=declared)
-
-
-def log_path(folder: Path, trial: TrialKey) -> Path:
-    """Where a trial's output goes; the file exists only when it printed something."""
-    return folder / "logs" / trial.cell / f"{trial.configuration}.{trial.replicate}.log"
 
 
 def cause_of(error: BaseException) -> Cause:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import storage
 from .compaction import PART_ROWS, Shape, write_parts
 from .events import (
     CloseSweep,
@@ -29,9 +30,10 @@ from .events import (
     TrialsEnded,
     WorkerLost,
 )
+from .layout import checkpoints_path
 from .ledger import Batch, Ledger, Owner, Reader
 from .messages import Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
-from .schedule import CellPlan, Plan, ScheduleState
+from .schedule import CellPlan, Plan, Rungs, ScheduleState
 from .search import Request, Search
 from .spec import Sweep
 
@@ -57,7 +59,19 @@ def plan_of(sweep: Sweep) -> Plan:
         lag=sweep.lag,
         sequential=search_of(sweep).sequential,
         attempts=sweep.limits.attempts,
+        minimize=sweep.direction == "minimize",
+        rungs=rungs_of(sweep),
     )
+
+
+def rungs_of(sweep: Sweep) -> Rungs | None:
+    """Where and how the sweep prunes."""
+    pruner = sweep.pruner
+    if pruner is None:
+        return None
+    if pruner.name == "top":
+        return Rungs(pruner.min_step, keep=pruner.keep, limit=1)
+    return Rungs(pruner.min_step, pruner.reduction or 3)
 
 
 def search_of(sweep: Sweep) -> Search:
@@ -92,6 +106,7 @@ class Scheduler:
         for cell, _, suggestions in snapshot.proposals:
             self._remember(cell, suggestions)
         self._partial = self._ledger.partial_trials()
+        self._keeping = {pause.outcome.trial for pause in snapshot.pauses if pause.outcome.kept}
         self._infos: dict[str, WorkerInfo] = {}
         self._committed = self._clock()
         self._compacted = self._clock()
@@ -145,7 +160,9 @@ class Scheduler:
         return write_parts(self._folder, self._ledger, self._reader, self._shape)
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger; nothing of a finished sweep is to be started again."""
+        if self.closed == "finished":
+            storage.remove_tree(self._folder / "checkpoints")
         self._ledger.close()
         self._reader.close()
 
@@ -198,7 +215,20 @@ class Scheduler:
             return
         self._committed = self._clock()
         self._partial -= {record.outcome.trial for record, _ in outcomes}
+        self._clear_checkpoints(batch)
         self._fresh += len(outcomes) + sum(blob.count for _, blob in rows)
+
+    def _clear_checkpoints(self, batch: Batch) -> None:
+        """Of each trial that waits keep the last state, of decided ones none. What a crash leaves, `close` clears."""
+        for pause in batch.pauses:
+            if pause.outcome.kept:
+                self._keeping.add(pause.outcome.trial)
+                kept = checkpoints_path(self._folder, pause.outcome.trial)
+                storage.remove_tree(kept, but=str(pause.outcome.steps))
+        for record, _ in batch.outcomes:
+            if record.outcome.trial in self._keeping:
+                self._keeping.discard(record.outcome.trial)
+                storage.remove_tree(checkpoints_path(self._folder, record.outcome.trial))
 
     # Out
 

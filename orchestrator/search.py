@@ -176,7 +176,7 @@ def _propose_by_model(search: Search, request: Request) -> tuple[Suggestion, ...
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(parameter) for name, parameter in search.space.items()}
     told = _told(request.observations, search.minimize)
-    finished = sum(state in (State.COMPLETE, State.PRUNED) for state, _ in told)
+    finished = sum(each.state in (State.COMPLETE, State.PRUNED) for each in told)
     proposed_by = "model" if finished >= search.startup else "random"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -185,29 +185,27 @@ def _propose_by_model(search: Search, request: Request) -> tuple[Suggestion, ...
             sampler=_sampler(search, seed_for(search.seed, request.cell, request.generation, search.sampler)),
         )
         study.add_trials(
-            _frozen(_coordinates(search.space, params), distributions, state, value)
-            for params, (state, value) in zip(request.history, told, strict=True)
+            _frozen(_coordinates(search.space, params), distributions, each)
+            for params, each in zip(request.history, told, strict=True)
         )
         return tuple(Suggestion(number, _ask(study, search.space), proposed_by) for number in request.numbers)
 
 
-def _told(observations: Sequence[Observation], minimize: bool) -> list[tuple[State, float | None]]:
+def _told(observations: Sequence[Observation], minimize: bool) -> list[Observation]:
     """What Optuna is told of each configuration: divergence counts as the worst value seen, not as a failure.
 
     Told FAIL, a sampler would forget the point and go back there.
     """
     finite = [each.value for each in observations if each.value is not None and math.isfinite(each.value)]
     worst = (max if minimize else min)(finite, default=None)
-    told: list[tuple[State, float | None]] = []
+    told: list[Observation] = []
     for each in observations:
         if each.value is not None and math.isfinite(each.value):
-            told.append((each.state, each.value))
+            told.append(each)
         elif each.cause is Cause.DIVERGED and worst is not None:
-            told.append((State.COMPLETE, worst))
-        elif each.state is State.RUNNING:
-            told.append((State.RUNNING, None))
+            told.append(Observation(State.COMPLETE, None, worst))
         else:
-            told.append((State.FAIL, None))
+            told.append(Observation(State.RUNNING if each.state is State.RUNNING else State.FAIL, None, None))
     return told
 
 
@@ -252,17 +250,18 @@ def _coordinate(parameter: Parameter, value: Scalar) -> Scalar:
 def _frozen(
     params: Mapping[str, Scalar],
     distributions: Mapping[str, optuna.distributions.BaseDistribution],
-    state: State,
-    value: float | None,
+    told: Observation,
 ) -> optuna.trial.FrozenTrial:
     import optuna
 
+    # A sampler ranks pruned trials by how far they came, then by their value there.
+    reached = {told.steps or 0: told.value} if told.state is State.PRUNED and told.value is not None else {}
     return optuna.trial.create_trial(
-        state=optuna.trial.TrialState[state.value],
-        value=value,
+        state=optuna.trial.TrialState[told.state.value],
+        value=told.value,
         params=dict(params),
         distributions={name: distributions[name] for name in params},
-        intermediate_values={0: value} if state is State.PRUNED and value is not None else {},
+        intermediate_values=reached,
     )
 
 

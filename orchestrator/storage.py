@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +28,16 @@ def write_table(folder: Path, name: str, table: pa.Table) -> None:
 def read_table(folder: Path, name: str, schema: pa.Schema) -> pa.Table:
     """Read what `write_table` wrote, with exactly `schema`."""
     return parquet.read_table(str(folder / name), filesystem=fs.LocalFileSystem(), schema=schema)
+
+
+def remove_tree(folder: Path, *, but: str | None = None) -> None:
+    """Delete a folder, or everything in it but the entry `but`; one that is not there is fine."""
+    if but is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for each in folder.iterdir() if folder.is_dir() else ():
+        if each.name != but:
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

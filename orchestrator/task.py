@@ -105,7 +105,7 @@ class Task:
 class ReportSink(Protocol):
     """Where a trial's reports go. `accept` may raise `StopTrial`."""
 
-    def accept(self, step: int, metrics: Mapping[str, float]) -> None: ...
+    def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None: ...
 
 
 def derive_seed(sweep_seed: int, replicate: int, stream: str) -> int:
@@ -136,6 +136,7 @@ class Trial:
         replicate: int = 0,
         device: str = "cpu",
         sink: ReportSink | None = None,
+        restore: Callable[[], Any] | None = None,
         artifacts: Path | None = None,
         share: Callable[[str, Callable[[], Any]], Any] | None = None,
     ) -> None:
@@ -145,6 +146,7 @@ class Trial:
         self._sweep_seed = sweep_seed
         self._replicate = replicate
         self._sink = sink
+        self._restore = restore
         self._artifacts = artifacts
         self._share = share
         self._step = -1
@@ -185,11 +187,14 @@ class Trial:
                 raise ReportError(f"metric {metric!r} at step {step}: {error}") from None
         self._seen.update(numbers)
         if self._sink is not None:
-            self._sink.accept(step, numbers)
+            self._sink.accept(step, numbers, state)
 
     def restore(self) -> Any | None:
-        """The state of this trial's last checkpoint, or None when it starts at step 0."""
-        return None
+        """The state of this trial's last checkpoint, or None when it starts at step 0.
+
+        Bytes, the path of a folder, or a mapping of arrays and tensors (on the CPU), as it was given to `report`.
+        """
+        return None if self._restore is None else self._restore()
 
     def artifact(self, name: str) -> Path:
         """A path under which a file of this trial is kept; its folder exists. `name` may not leave the folder."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .messages import Lease, Outcome, Push, Reply, RowBlob, TrialKey, Verdict, WorkerInfo
+from .messages import Lease, Outcome, Push, Reply, RowBlob, State, TrialKey, Verdict, WorkerInfo
 from .runner import Runner
 from .schema import MetricRow, encode_rows
 
@@ -25,6 +25,7 @@ class _Unsent:
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     ended_rows: list[MetricRow] = field(default_factory=list[MetricRow])
     running_rows: list[MetricRow] = field(default_factory=list[MetricRow])
+    paused_rows: list[tuple[TrialKey, list[MetricRow]]] = field(default_factory=list[tuple[TrialKey, list[MetricRow]]])
 
     def begin(self, trial: TrialKey) -> None:
         """Rows are this trial's from now on."""
@@ -40,7 +41,11 @@ class _Unsent:
         """The running trial has ended."""
         with self.lock:
             self.outcomes.append(outcome)
-            self.ended_rows.extend(self.running_rows)
+            if outcome.state is State.WAITING and self.running_rows:
+                # Whether they count is known when the trial ends.
+                self.paused_rows.append((outcome.trial, self.running_rows))
+            else:
+                self.ended_rows.extend(self.running_rows)
             self.running_rows = []
             self.running = None
 
@@ -48,9 +53,10 @@ class _Unsent:
         """Everything gathered, which is then forgotten here."""
         with self.lock:
             outcomes, running = tuple(self.outcomes), self.running
-            ended, partial = self.ended_rows, self.running_rows
-            self.outcomes, self.ended_rows, self.running_rows = [], [], []
+            ended, partial, paused = self.ended_rows, self.running_rows, self.paused_rows
+            self.outcomes, self.ended_rows, self.running_rows, self.paused_rows = [], [], [], []
         blobs = [RowBlob(encode_rows(ended), len(ended))] if ended else []
+        blobs += (RowBlob(encode_rows(rows), len(rows), trial) for trial, rows in paused)
         if partial:
             assert running is not None, "rows of a running trial have a trial"
             blobs.append(RowBlob(encode_rows(partial), len(partial), running))
@@ -115,7 +121,9 @@ class Worker:
 
     def _verdict(self) -> Verdict:
         assert self._unsent.running is not None, "only a running trial asks"
-        return self._verdicts.get(self._unsent.running, Verdict.CONTINUE)
+        # Trials that are to be returned pause where they can.
+        otherwise = Verdict.PAUSE if self._returned else Verdict.CONTINUE
+        return self._verdicts.get(self._unsent.running, otherwise)
 
     def _pulse(self, lease: int, ended: threading.Event) -> None:
         try:

@@ -59,7 +59,7 @@ def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> 
 
 def _failure(opened: Opened, failure: Failure) -> dict[str, Any]:
     # Costs an import of Arrow, so only sweeps with failures pay for it.
-    from ..runner import log_path
+    from ..layout import log_path
 
     log = log_path(opened.folder, failure.trial)
     return {

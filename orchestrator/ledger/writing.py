@@ -204,9 +204,13 @@ def _read_snapshot(connection: sa.Connection, name: str) -> Snapshot:
         (each.cell, each.generation, r.decode_suggestions(each.suggestions))
         for each in connection.execute(sa.select(t.generation).where(t.generation.c.sweep == name).order_by(*order))
     )
-    columns = (t.trial.c.cell, t.trial.c.configuration, t.trial.c.replicate, t.trial.c.state, t.trial.c.cause)
-    decided = connection.execute(sa.select(*columns, t.trial.c.value).where(t.trial.c.sweep == name))
-    decisions = {TrialKey(c, n, r): Decision(State(s), Cause(x) if x else None, v) for c, n, r, s, x, v in decided}
+    c = t.trial.c
+    columns = (c.cell, c.configuration, c.replicate, c.state, c.cause, c.value, c.steps)
+    decided = connection.execute(sa.select(*columns).where(c.sweep == name))
+    decisions = {
+        TrialKey(cell, number, replicate): Decision(State(state), Cause(cause) if cause else None, value, steps)
+        for cell, number, replicate, state, cause, value, steps in decided
+    }
     key = (t.attempt.c.cell, t.attempt.c.configuration, t.attempt.c.replicate)
     charged = sa.and_(t.attempt.c.sweep == name, ~t.attempt.c.late, t.attempt.c.cause != Cause.PREEMPTED.value)
     failed = sa.select(*key, sa.func.max(t.attempt.c.attempt)).where(charged).group_by(*key)

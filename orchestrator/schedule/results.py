@@ -1,7 +1,7 @@
 """What is known of a cell: which generations were proposed, where its trials pause, and how they were decided.
 
-Decided trials cost nine bytes each, so that a sweep of 100,000 trials fits; suggestions and pauses of a configuration
-are kept only until all its replicates are decided.
+Decided trials cost seventeen bytes each, so that a sweep of 100,000 trials fits; suggestions and pauses are kept only
+until all of their configuration or generation is decided.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ _DECIDED = {code: (state, None) for state, code in _SUCCESS.items()} | {
 
 
 class Decision(NamedTuple):
-    """A trial's final word. `value` is None unless the trial is COMPLETE or PRUNED."""
+    """A trial's final word. `value` is None unless it is COMPLETE or PRUNED; `steps` is the last one reported."""
 
     state: State
     cause: Cause | None
     value: float | None
+    steps: int | None = None
 
 
 class Observation(NamedTuple):
     """What a view shows of one configuration: state, cause and the mean value over its successful replicates.
 
     RUNNING stands for unfinished; FAIL with cause None for a configuration that only its surroundings made fail.
+    `steps` is the lowest last step among its pruned replicates.
     """
 
     state: State
     cause: Cause | None
     value: float | None
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class CellResults:
         self._plan = plan
         self._codes = bytearray()
         self._values = array("d")
+        self._steps = array("q")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CellResults):
@@ -87,8 +91,8 @@ class CellResults:
     __hash__ = None  # type: ignore[assignment]
 
     def _facts(self) -> tuple[object, ...]:
-        codes, values = bytes(self._codes), self._values.tobytes()
-        return (self.cell.key, self.proposed, self.open, self.remaining, self.pauses, codes, values)
+        decided = bytes(self._codes), self._values.tobytes(), self._steps.tobytes()
+        return (self.cell.key, self.proposed, self.open, self.remaining, self.pauses, decided)
 
     def propose(self, generation: int, suggestions: tuple[Suggestion, ...]) -> None:
         """Take in the next generation's suggestions; every trial in it is open."""
@@ -99,6 +103,7 @@ class CellResults:
         self.open.update((suggestion.configuration, suggestion) for suggestion in suggestions)
         self._codes.extend(bytes(count))
         self._values.extend([math.nan] * count)
+        self._steps.extend([-1] * count)
 
     def pause(self, pause: Pause) -> None:
         """Write down that a trial has paused."""
@@ -111,6 +116,7 @@ class CellResults:
         assert self._codes[place] == _OPEN, "a trial is decided once"
         self._codes[place] = _FAILURE[decision.cause] if decision.cause else _SUCCESS[decision.state]
         self._values[place] = math.nan if decision.value is None else decision.value
+        self._steps[place] = -1 if decision.steps is None else decision.steps
         generation = configuration // self._plan.generation
         self.remaining[generation] -= 1
         if not self.remaining[generation]:
@@ -128,7 +134,8 @@ class CellResults:
         if self._codes[place] == _OPEN:
             return None
         state, cause = _DECIDED[self._codes[place]]
-        return Decision(state, cause, None if cause else self._values[place])
+        steps = None if self._steps[place] < 0 else self._steps[place]
+        return Decision(state, cause, None if cause else self._values[place], steps)
 
     def undecided(self) -> Iterator[TrialKey]:
         """The open trials of proposed generations, in order."""
@@ -167,8 +174,9 @@ class CellResults:
             return Observation(State.RUNNING, None, None)
         values = [decision.value for decision in known if decision.value is not None]
         if 2 * len(values) >= len(known):
-            pruned = any(decision.state is State.PRUNED for decision in known)
-            return Observation(State.PRUNED if pruned else State.COMPLETE, None, math.fsum(values) / len(values))
+            pruned = [decision.steps or 0 for decision in known if decision.state is State.PRUNED]
+            state = State.PRUNED if pruned else State.COMPLETE
+            return Observation(state, None, math.fsum(values) / len(values), min(pruned, default=None))
         causes = [decision.cause for decision in known if decision.cause]
         for cause in (Cause.DIVERGED, Cause.USER_ERROR):
             if cause in causes:

@@ -225,7 +225,8 @@ class ScheduleState:
         first = cell.pauses.get((trial.configuration, trial.replicate))
         if first:
             outcome = replace(outcome, started=first[0].outcome.started)
-        cell.decide(trial.configuration, trial.replicate, Decision(outcome.state, outcome.cause, outcome.value))
+        decision = Decision(outcome.state, outcome.cause, outcome.value, outcome.steps)
+        cell.decide(trial.configuration, trial.replicate, decision)
         self._charges.pop(trial, None)
         self._undecided -= 1
         self._proposals.offer(trial.cell)

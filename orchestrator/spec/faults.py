@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -128,9 +128,12 @@ def _owner(model: type[BaseModel], path: Path) -> type[BaseModel]:
     """The model that describes the mapping at `path`; the deepest one known."""
     for part in path:
         field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        # An optional section is a union with None.
+        kinds = () if field is None else get_args(field.annotation) or (field.annotation,)
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
             break
-        model = field.annotation
+        model = sections[0]
     return model
 
 

@@ -18,6 +18,7 @@ class Later(NamedTuple):
 
 
 SAMPLERS = ("nsga2", "cmaes", "hyperband")
+PRUNERS = ("median", "percentile", "patient", "threshold", "hyperband")
 
 
 def _given(value: Any) -> bool:
@@ -36,7 +37,7 @@ LATER = (
     Later(("command",), _given, "run a command", "write a Python function and `task: train.py:train`"),
     Later(("metric",), _is_list, "optimise several metrics", "write one name, such as `metric: val_loss`"),
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
-    Later(("pruner",), _given, "prune trials", "leave `pruner` out"),
+    Later(("pruner", "name"), PRUNERS.__contains__, "prune by it", "use `halving` or `top`"),
     Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
     Later(("limits", "trial"), _given, "end a trial at a deadline", "write `trial: null`"),
     Later(("limits", "stall"), _given, "end a stalled trial", "write `stall: null`"),
@@ -63,5 +64,5 @@ def refuse_all(sweep: object) -> None:
     for later in LATER:
         value: Any = sweep
         for name in later.path:
-            value = getattr(value, str(name))
+            value = None if value is None else getattr(value, str(name))
         refuse(later.path, value)

@@ -14,7 +14,7 @@ from .values import Duration, Size
 
 MODEL_SAMPLERS = ("tpe", "gp")
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
-PRUNERS = ("halving", "median", "percentile", "patient", "threshold")
+PRUNERS = ("halving", "top", "median", "percentile", "patient", "threshold")
 
 
 class Section(BaseModel):
@@ -35,7 +35,9 @@ def _sampler_name(value: Any) -> Any:
 
 def _pruner_name(value: Any) -> Any:
     """A known pruner's name. Raises `Fault`."""
-    if isinstance(value, str) and value not in (*PRUNERS, "hyperband"):
+    if isinstance(value, str) and value in postponed.PRUNERS:
+        postponed.refuse(("pruner", "name"), value)
+    if isinstance(value, str) and value not in PRUNERS:
         raise Fault(f"there is no pruner {show(value)}; {nearest(value, PRUNERS)}", ("pruner", "name"))
     return value
 
@@ -61,13 +63,18 @@ class Sampler(Section):
     )
 
 
-class Pruner(BaseModel):
-    """Which trials are ended early. Later version."""
+class Pruner(Section):
+    """Which trials are ended early, by comparing the configurations of a generation at rungs."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, float | None]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    name: PrunerName = Field(description="The rule by which trials are compared.", examples=["halving"])
+    name: PrunerName = Field(
+        description="halving: of n configurations n // reduction go on at each rung; top: `keep` go on, at one rung.",
+        examples=["halving"],
+    )
+    min_step: int = Field(default=1, ge=1, description="The step of the first rung.", examples=[50])
+    reduction: int | None = Field(
+        default=None, ge=2, description="Of halving: rungs lie at min_step * reduction**r; 3.", examples=[3]
+    )
+    keep: int | None = Field(default=None, ge=1, description="Of top: how many go on.", examples=[4])
 
 
 def _whole_or_share(gpus: float) -> float:

@@ -84,7 +84,7 @@ class Sweep(Section):
         examples=["tpe"],
     )
     pruner: Annotated[Pruner | None, BeforeValidator(named)] = Field(
-        default=None, description="Which trials are ended early. Later version."
+        default=None, description="Which trials are ended early.", examples=[{"name": "halving", "min_step": 50}]
     )
     resources: Annotated[Resources, BeforeValidator(one_resources)] = Field(
         default=Resources(), description="What one trial occupies: cpus, gpus, memory.", examples=[{"cpus": 1}]
@@ -120,6 +120,8 @@ class Sweep(Section):
         rules.check_code(self.task, self.command)
         rules.check_names(self.grid, self.search, self.fixed)
         rules.check_configurations(self.search, self.sampler.name, self.configurations)
+        if self.pruner is not None:
+            rules.check_pruner(self.pruner, bool(self.search), self.generation_size)
         if self._has_model:
             rules.check_model(self.per_cell, self.generation_size, self.lag)
         rules.check_extent(self.grid, self.per_cell, self.seeds)
@@ -163,10 +165,13 @@ class Sweep(Section):
 
     @property
     def generation_size(self) -> int:
-        """Configurations proposed together; 1 without search."""
+        """Configurations proposed together; 1 without search, and two rungs' worth under halving."""
         if not self.search:
             return 1
-        return self.sampler.generation or (4 if self._has_model else 16)
+        usual = 4 if self._has_model else 16
+        if self.pruner is not None and self.pruner.name == "halving":
+            usual = (self.pruner.reduction or rules.REDUCTION) ** 2
+        return self.sampler.generation or usual
 
     @property
     def lag(self) -> int:

@@ -155,7 +155,6 @@ LATER: tuple[tuple[str, str, int], ...] = (
     (SAMPLER, "sampler: nsga2", 14),
     (SAMPLER, "sampler: {name: cmaes}", 14),
     (SAMPLER, "sampler: Hyperband", 14),
-    ("seed: 0", "pruner: {name: halving, min_step: 50, reduction: 3}", 18),
     ("seed: 0", "pruner: {name: median}", 18),
     ("seed: 0", "pruner: percentile", 18),
     ("seed: 0", "pruner: {name: hyperband}", 18),

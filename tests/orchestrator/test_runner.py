@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from swathe.orchestrator.layout import log_path
 from swathe.orchestrator.messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
-from swathe.orchestrator.runner import RunContext, Runner, log_path
+from swathe.orchestrator.runner import RunContext, Runner
 from swathe.orchestrator.schema import MetricRow
 from swathe.orchestrator.task import StopTrial, Trial
 
