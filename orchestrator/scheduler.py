@@ -77,7 +77,7 @@ def rungs_of(sweep: Sweep) -> Rungs | None:
 def search_of(sweep: Sweep) -> Search:
     """The sweep's sampler."""
     minimize = sweep.direction == "minimize"
-    return Search(sweep.sampler.name, sweep.search, sweep.seed, minimize, sweep.startup)
+    return Search(sweep.sampler.name, sweep.search, sweep.seed, minimize, sweep.startup, sweep.enqueue or ())
 
 
 class Scheduler:

@@ -19,7 +19,7 @@ SOURCES = sorted(
 # package -> where it may be imported, as prefixes of paths
 PLACES = {
     "ray": ("orchestrator/actors.py", "orchestrator/driver.py", "clusters/"),
-    "optuna": ("orchestrator/search.py", "analysis/"),
+    "optuna": ("orchestrator/search/model.py", "analysis/"),
     "sqlalchemy": ("orchestrator/ledger/",),
     "pyarrow": (
         "orchestrator/schema.py",

@@ -45,7 +45,6 @@ LATER = (
     Later(("fuse",), _is_number, "fuse a given number of lanes", "write `fuse: auto`"),
     Later(("study",), _given, "plan a study", "leave `study` out"),
     Later(("stop",), _given, "stop a sweep by a rule", "leave `stop` out"),
-    Later(("enqueue",), _given, "start from given configurations", "leave `enqueue` out"),
     Later(("warm_start",), _given, "learn from another sweep", "leave `warm_start` out"),
     Later(("isolate",), _given, "run each trial in a process of its own", "leave `isolate` out"),
 )

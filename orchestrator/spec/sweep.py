@@ -17,6 +17,7 @@ from ..task import Scalar
 from . import conditions, fragments, postponed, rules
 from .document import dump, parse_document, read_text
 from .faults import Fault, from_validation
+from .known import check_enqueue
 from .parameters import kind
 from .sections import (
     MODEL_SAMPLERS,
@@ -100,7 +101,9 @@ class Sweep(Section):
     )
     study: Wish | None = Field(default=None, description="Later version.", examples=["transfer"])
     stop: Wish | None = Field(default=None, description="Later version.", examples=[{"value": 0.1}])
-    enqueue: Enqueue | None = Field(default=None, description="Configurations to try first. Later version.")
+    enqueue: Enqueue | None = Field(
+        default=None, description="Known configurations, tried first in every cell; what they leave out is drawn."
+    )
     warm_start: Wish | None = Field(
         default=None, description="A sweep to learn from. Later version.", examples=["NAME"]
     )
@@ -122,6 +125,8 @@ class Sweep(Section):
         rules.check_configurations(self.search, self.sampler.name, self.configurations)
         if self.pruner is not None:
             rules.check_pruner(self.pruner, bool(self.search), self.generation_size)
+        if self.enqueue:
+            check_enqueue(self.enqueue, self.search, self.sampler.name, self.per_cell)
         if self._has_model:
             rules.check_model(self.per_cell, self.generation_size, self.lag)
         rules.check_extent(self.grid, self.per_cell, self.seeds)
@@ -219,7 +224,7 @@ class Sweep(Section):
 
     def identity(self) -> dict[str, Any]:
         """What makes it the same sweep, ready for JSON; what an amendment may change is left out."""
-        kept = {"task", "command", "metric", "direction", "search", "fixed", "pruner", "seed"}
+        kept = {"task", "command", "metric", "direction", "search", "fixed", "pruner", "seed", "enqueue"}
         return {
             **self.model_dump(include=kept),
             "grid": sorted(self.grid),

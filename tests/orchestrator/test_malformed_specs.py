@@ -166,7 +166,6 @@ LATER: tuple[tuple[str, str, int], ...] = (
     ("seed: 0", "study: transfer", 18),
     ("seed: 0", "study: {kind: transfer}", 18),
     ("seed: 0", "stop: {value: 0.1}", 18),
-    ("seed: 0", "enqueue: [{lr: 0.1}]", 18),
     ("seed: 0", "warm_start: other", 18),
     ("seed: 0", "isolate: process", 18),
 )

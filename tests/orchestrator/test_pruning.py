@@ -47,11 +47,11 @@ pruner: {name: halving, min_step: 3, reduction: 3}
 """
 
 
-def sweep_of(make_sweep, *overrides: str, keeps: bool = True):  # noqa: ANN001, ANN201
+def sweep_of(make_sweep, *overrides: str, keeps: bool = True):
     return make_sweep(*overrides, task=f"KEEPS = {keeps}\n{RACING}", text=SPEC)
 
 
-def frames(folder: Path):  # noqa: ANN201
+def frames(folder: Path):
     tables = compaction.read_tables(folder)
     return tables.trials.to_pandas(), tables.metrics.to_pandas()
 

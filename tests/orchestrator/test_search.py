@@ -166,3 +166,19 @@ def test_tpe_beats_random_on_a_shifted_sphere() -> None:
     spread = (sum((gain - mean(gains)) ** 2 for gain in gains) / 29) ** 0.5
     # One-sided paired t test at 1%: t(29) = 2.46.
     assert mean(gains) / (spread / 30**0.5) > 2.46, (mean(gains), spread)
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe"])
+def test_enqueued_configurations_come_first_and_the_rest_is_as_without_them(sampler: str) -> None:
+    entries = ({"lr": 1, "opt": "adam"}, {"depth": 3})
+    with_them = sweep(Search(sampler, SPACE, 0, enqueue=entries), sphere, 8)
+    without = sweep(Search(sampler, SPACE, 0), sphere, 8)
+    first, second = with_them[0].params, with_them[1].params
+    assert (first["lr"], first["opt"], "beta" in first, second["depth"]) == (1.0, "adam", True, 3)
+    assert isinstance(first["lr"], float)
+    assert [each.proposed_by for each in with_them[:2]] == ["enqueued"] * 2
+    assert {name: value for name, value in second.items() if name != "depth"} == {
+        name: value for name, value in without[1].params.items() if name != "depth"
+    }
+    if sampler != "tpe":
+        assert with_them[2:] == without[2:]
