@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +51,10 @@ def fits(renderable: RenderableType) -> bool:
 
 def warn(text: str) -> None:
     """A remark beside the output."""
-    click.echo(f"Warning: {text}", err=True)
+    said = f"Warning: {text}"
+    # A terminal would break lines inside words; a log keeps the line whole.
+    folded = textwrap.wrap(said, shutil.get_terminal_size().columns) if sys.stderr.isatty() else [said]
+    click.echo("\n".join(folded), err=True)
 
 
 def table(*columns: str, right: Iterable[str] = (), folding: Iterable[str] = ()) -> Table:

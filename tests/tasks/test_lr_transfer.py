@@ -57,7 +57,7 @@ class Reports:
     def __init__(self) -> None:
         self.losses: dict[int, float] = {}
 
-    def accept(self, step: int, metrics: Mapping[str, float]) -> None:
+    def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None:
         self.losses[step] = metrics["train_loss"]
 
 
