@@ -7,6 +7,7 @@ depend on the order of rows or columns, on chunks, or on how a dictionary is enc
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -61,6 +62,21 @@ def digest(trials: pa.Table, metrics: pa.Table, amendments: Sequence[str] = ()) 
         _column(state.update, column, chosen[column])
     _metrics(state.update, metrics, chosen["trial"])
     return Digest(state.hexdigest(), len(trials) - len(chosen))
+
+
+def whole_generations(trials: pa.Table, expected: Callable[[int], int]) -> pa.Table:
+    """The trials of each cell up to its last complete generation; `expected` tells how many trials one has.
+
+    What a sweep closed by its clock counts for, so that the hash follows from how far it came and not from which
+    trials of the generations under way were faster. The order of generations is that of their numbers.
+    """
+    keys = list(zip(trials["cell"].to_pylist(), trials["generation"].to_pylist(), strict=True))
+    ended = Counter(keys)
+    whole = {cell: 0 for cell, _ in ended}
+    for cell in whole:
+        while ended[cell, whole[cell]] and ended[cell, whole[cell]] == expected(whole[cell]):
+            whole[cell] += 1
+    return trials.filter(pa.array([generation < whole[cell] for cell, generation in keys], pa.bool_()))
 
 
 def _decided(trials: pa.Table) -> pa.Table:

@@ -19,13 +19,14 @@ from .errors import SwatheError
 from .isolation import pinned_threads
 from .ledger import Owner
 from .ledger.tables import url_of
-from .loading import load_task
-from .messages import Push, Reply, Suggestion, WorkerInfo
-from .runner import RunContext, Runner
+from .loading import task_of
+from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
 from .scheduler import HEARTBEAT_SECONDS, Scheduler
 from .search import Request
+from .separate import runner_of
 from .signals import stop_signals
 from .spec import Sweep, parse
+from .watchdog import ROUND_SECONDS, NoteFile, watchdog_of
 from .worker import Worker, this_process
 
 POLL_SECONDS = 0.2
@@ -56,23 +57,27 @@ class SchedulerActor:
         self._mail: list[tuple[Push, asyncio.Future[Reply]]] = []
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._proposed: list[tuple[Request, tuple[Suggestion, ...]]] = []
-        self._lost: list[str] = []
+        self._lost: list[Loss] = []
+        self._watchdog = watchdog_of(_sweep_in(self._folder), self._folder)
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._draining = False
         self._alive = crew.count
         self._joined: set[str] = set()
+        self._workers: set[Any] = set()
         self._failure: str | None = None
 
     async def join(self, info: WorkerInfo) -> None:
         """Introduce a worker."""
         self._joined.add(info.worker)
         self._scheduler.join(info)
+        self._watchdog.joined(info)
 
     async def exchange(self, push: Push) -> Reply:
         """A worker's call; answered after the tick that commits it, or when there is a lease for it."""
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._mail.append((push, answer))
+        self._watchdog.heard(push)
         self._wake.set()
         return await answer
 
@@ -84,7 +89,7 @@ class SchedulerActor:
     async def run(self) -> str:
         """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
-        searching = asyncio.create_task(self._search())
+        beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
         try:
             while self._alive or self._scheduler.closed is None:
                 await self._sleep()
@@ -93,14 +98,14 @@ class SchedulerActor:
                     break
                 await asyncio.to_thread(self._scheduler.compact)
             await asyncio.to_thread(lambda: self._scheduler.compact(everything=True))
-            if self._scheduler.closed != "finished" and self._failure is not None:
+            if self._scheduler.closed not in ("finished", "cancelled") and self._failure is not None:
                 raise WorkersFailing(self._failure)
             assert self._scheduler.closed is not None, "workers leave a sweep that is open only by failing"
             return self._scheduler.closed
         finally:
-            searching.cancel()
-            for task in crew:
+            for task in (*beside, *crew):
                 task.cancel()
+            self._watchdog.close()
             self._scheduler.close()
 
     async def _sleep(self) -> None:
@@ -123,6 +128,14 @@ class SchedulerActor:
                 answer.set_result(reply)
         for request in ticked.requests:
             self._requests.put_nowait(request)
+        if self._scheduler.closed == "cancelled":
+            while self._workers:
+                ray.kill(self._workers.pop())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(ROUND_SECONDS)
+            self._watchdog.bark()
 
     async def _search(self) -> None:
         """Proposals are made one after another in a thread, so that a slow sampler does not hold up reports."""
@@ -151,6 +164,7 @@ class SchedulerActor:
                 .options(**options)
                 .remote(name, str(self._folder), self._crew.cpus, self._working_directory)
             )
+            self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
                     break
@@ -160,8 +174,9 @@ class SchedulerActor:
             except RayTaskError as error:
                 in_vain = STARTS_IN_VAIN
                 self._failure = f"worker {name} failed: {_first_line(error.cause or error)}"
-            self._lost.append(name)
+            self._lost.append(self._watchdog.lost(name))
             self._waiting.pop(name, None)
+            self._workers.discard(actor)
             ray.kill(cast(Any, actor))
             self._wake.set()
         self._alive -= 1
@@ -182,10 +197,10 @@ class WorkerActor:
         os.chdir(self._working_directory)
         with pinned_threads(max(1, int(self._cpus))):
             sweep = _sweep_in(self._folder)
-            assert sweep.task is not None
-            context = RunContext.of(sweep, load_task(sweep.task, sweep.root), self._folder)
+            runner, context = runner_of(sweep, task_of(sweep), self._folder)
+            note = NoteFile(self._folder, self._name)
             ray.get(scheduler.join.remote(this_process(self._name, context.device)))
-            return Worker(self._name, Runner(context), lambda push: ray.get(scheduler.exchange.remote(push))).run()
+            return Worker(self._name, runner, lambda push: ray.get(scheduler.exchange.remote(push)), note=note).run()
 
 
 def run_embedded(

@@ -7,7 +7,7 @@ part begun by a driver that died is written again with the same name and the sam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,11 @@ class Shape(NamedTuple):
 def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> int:
     """Write all that has been committed, unfinished parts first; return the number of parts."""
     written = 0
+    for part, retired in ledger.retired().items():
+        tables = read_part(folder, part, shape, retired)
+        storage.write_table(folder / "trials", part_name(part), tables.trials)
+        storage.write_table(folder / "metrics", part_name(part), tables.metrics)
+        ledger.forget_retired(part)
     while (part := ledger.plan_part()) is not None:
         tail = reader.tail(part)
         storage.write_table(folder / "trials", part_name(part), trials_table(tail.trials, shape))
@@ -76,13 +81,39 @@ def read_tables(folder: Path) -> Tables:
 
 def assemble(folder: Path, shape: Shape, tail: Tail) -> Tables:
     """Parts and tail as whole tables."""
-    layout = shape.trials_schema()
-    trials = [storage.read_table(folder / "trials", part_name(part), layout) for part in tail.parts]
-    metrics = [storage.read_table(folder / "metrics", part_name(part), schema.METRICS) for part in tail.parts]
+    parts = [
+        read_part(folder, part, shape, {trial for trial, commit in tail.retired if part.first <= commit <= part.last})
+        for part in tail.parts
+    ]
     return Tables(
-        pa.concat_tables([*trials, trials_table(tail.trials, shape)]).unify_dictionaries(),
-        pa.concat_tables([*metrics, metrics_table(tail.blobs)]).unify_dictionaries(),
+        pa.concat_tables([*(each.trials for each in parts), trials_table(tail.trials, shape)]).unify_dictionaries(),
+        pa.concat_tables([*(each.metrics for each in parts), metrics_table(tail.blobs)]).unify_dictionaries(),
     )
+
+
+def read_part(folder: Path, part: PartRange, shape: Shape, retired: Collection[str] = ()) -> Tables:
+    """The tables of one part, without the rows of trials whose outcome in it was taken back."""
+    trials = storage.read_table(folder / "trials", part_name(part), shape.trials_schema())
+    metrics = storage.read_table(folder / "metrics", part_name(part), schema.METRICS)
+    return Tables(_without(trials, retired), _without(metrics, retired)) if retired else Tables(trials, metrics)
+
+
+def _without(table: pa.Table, retired: Collection[str]) -> pa.Table:
+    # In pure Python: this is done once for a part, and type checkers do not see the functions of pyarrow.compute.
+    keep = [trial not in retired for trial in table.column("trial").to_pylist()]
+    return table.filter(pa.array(keep, pa.bool_()))
+
+
+def rename_parts(folder: Path, reader: Reader) -> None:
+    """Write all finished parts anew, with the sweep's present name in them."""
+    record = reader.sweep()
+    shape = Shape.read(record)
+    for part in reader.tail().parts:
+        trials = read_part(folder, part, shape).trials
+        names = pa.array([record.name] * len(trials), pa.string()).dictionary_encode().cast(trials.schema.field(0).type)
+        place = trials.schema.get_field_index("sweep")
+        renamed = trials.set_column(place, trials.schema.field(place), names)
+        storage.write_table(folder / "trials", part_name(part), renamed)
 
 
 def part_name(part: PartRange) -> str:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from . import provenance, storage
-from .errors import LedgerError, NotYetSupported, SpecError
+from . import resuming, signals
+from .changes import Changes
+from .errors import Interrupted, LedgerError, NotYetSupported, SpecError
 from .isolation import pinned_threads
-from .ledger import Ledger, Reader, SweepRecord
+from .ledger import Reader, SweepRecord
 from .ledger.tables import url_of
-from .ledger.writing import refuse_live
-from .loading import load_task
+from .loading import task_of
 from .messages import Cause, Push, Reply
-from .runner import RunContext, Runner, declared_metrics
+from .resuming import Present
+from .runner import declared_metrics
 from .scheduler import Scheduler
+from .separate import runner_of
 from .signals import stop_signals
-from .spec import Sweep, parse
+from .spec import Sweep
 from .task import Task
 from .worker import Worker, this_process
 
@@ -30,17 +31,23 @@ CLUSTERS = ("embedded", "inline")
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to run a sweep: where its folder goes, on what, with how many workers (None: as many as fit)."""
+    """How to run a sweep: where its folder goes, on what, with how many workers (None: as many as fit).
+
+    `accept` decides whether to go on when code or packages have changed; `origin` names the sweep that a new one
+    branches off.
+    """
 
     directory: Path = Path("sweeps")
     cluster: str = "embedded"
     workers: int | None = None
     takeover: bool = False
+    accept: Callable[[Changes], bool] = lambda changed: False
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a sweep ended: `reason` is finished or drained, `exit_code` what the command line returns."""
+    """How a sweep ended: `reason` as in `events.CloseSweep`, `exit_code` what the command line returns."""
 
     folder: Path
     reason: str
@@ -62,7 +69,7 @@ def run(
     Raises a `SwatheError` before anything is written when the spec, the task or the cluster cannot be used.
     """
     _check_cluster(launch)
-    task = load_task(_task_name(sweep), sweep.root)
+    task = task_of(sweep)
     folder = prepare(sweep, task, launch)
     started(folder)
     if _status(folder) == "finished":
@@ -88,23 +95,16 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
     # Absolute, because a trial in this process may change the working directory.
     folder = launch.directory.absolute() / sweep.name
     url = url_of(folder)
+    present = Present(sweep, folder, launch.takeover, launch.accept)
     record = _existing(url, sweep.name) if (folder / "ledger.db").exists() else None
+    if record is None and launch.origin is not None:
+        resuming.branch(present, folder.parent / launch.origin, declared_metrics(sweep, task))
+        record = _existing(url, sweep.name)
     if record is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        storage.write_text(folder / "spec.yaml", sweep.to_yaml())
-        storage.write_text(folder / "provenance.json", provenance.as_json(provenance.collect(sweep.root)))
-        fields = {"spec": sweep.to_yaml(), "root": str(sweep.root), "metrics": declared_metrics(sweep, task)}
-        Ledger.create(url, sweep.name, fields)
-        return folder
-    if not launch.takeover:
-        refuse_live(sweep.name, record.owner if record.status == "running" else {}, record.heartbeat, time.time())
-    _refuse_changes(sweep, parse(record.spec, source=str(folder / "spec.yaml"), root=Path(record.root)), folder)
+        resuming.begin(present, declared_metrics(sweep, task))
+    else:
+        resuming.go_on(present, record)
     return folder
-
-
-def _task_name(sweep: Sweep) -> str:
-    assert sweep.task is not None, "the spec refuses what has no task"
-    return sweep.task
 
 
 def _check_cluster(launch: Launch) -> None:
@@ -133,23 +133,6 @@ def _existing(url: str, name: str) -> SweepRecord | None:
         reader.close()
 
 
-def _refuse_changes(sweep: Sweep, recorded: Sweep, folder: Path) -> None:
-    new, old = sweep.identity(), recorded.identity()
-    for field in new:
-        if json.dumps(new[field], sort_keys=True) != json.dumps(old[field], sort_keys=True):
-            raise SpecError(
-                f"{folder} holds a sweep whose {field} is {old[field]!r}, and this spec says {new[field]!r}; "
-                f"that makes it another sweep: give it another name"
-            )
-    for field in ("configurations", "seeds", "grid"):
-        was, is_now = getattr(recorded, field), getattr(sweep, field)
-        if was != is_now:
-            raise NotYetSupported(
-                f"{folder} was begun with {field} {was!r}, and this spec says {is_now!r}; a sweep cannot be extended "
-                "in this version: give it another name"
-            )
-
-
 def _status(folder: Path) -> str:
     reader = Reader(url_of(folder), folder.name)
     try:
@@ -175,6 +158,7 @@ def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping
     draining = threading.Event()
     one_at_a_time = threading.Lock()
     search = scheduler.search
+    cancel = signals.once(signals.interrupt_main)
 
     def exchange(push: Push) -> Reply:
         with one_at_a_time:
@@ -184,26 +168,32 @@ def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping
                 ticked = scheduler.tick(proposed=[(request, search.propose(request)) for request in requests])
                 replies.update(ticked.replies)
                 requests = ticked.requests
+            if scheduler.closed == "cancelled":
+                cancel()
             scheduler.compact()
             return replies[push.worker]
 
     def drain() -> None:
+        if scheduler.closed == "cancelled":
+            raise Interrupted
         draining.set()
         stopping()
 
-    context = RunContext.of(sweep, task, folder)
+    runner, context = runner_of(sweep, task, folder)
     info = this_process("inline", context.device)
     scheduler.join(info)
-    try:
-        with pinned_threads(max(1, int(sweep.resources.cpus))), stop_signals(drain):
-            while not Worker(info.worker, Runner(context), exchange).run():
-                # A trial left threads behind, and this process cannot be replaced; the next trials share it.
-                pass
+    with closing(scheduler):
+        try:
+            with pinned_threads(max(1, int(sweep.resources.cpus))), stop_signals(drain):
+                while not Worker(info.worker, runner, exchange).run():
+                    # A trial left threads behind, and this process cannot be replaced; the next trials share it.
+                    pass
+        except Interrupted:
+            if scheduler.closed != "cancelled":
+                raise
         scheduler.compact(everything=True)
         assert scheduler.closed is not None
         return scheduler.closed
-    finally:
-        scheduler.close()
 
 
 def _finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
@@ -215,6 +205,8 @@ def _finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
     causes = progress.causes()
     failed = sum(causes.values()) - causes.get(Cause.DIVERGED, 0)
     share = failed / max(1, progress.count())
-    if reason == "drained":
+    if reason in ("drained", "cancelled"):
         return Finished(folder, reason, 130, share)
+    if reason == "failures":
+        return Finished(folder, reason, 1, share)
     return Finished(folder, reason, 1 if share > sweep.limits.failures else 0, share)

@@ -39,20 +39,32 @@ class TrialsEnded:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """A worker is gone, and with it whatever it was running."""
+    """A worker is gone, for `cause`, and with it whatever it was running: `trial` since `began`, or nobody knows."""
 
     at: float
     worker: str
+    trial: TrialKey | None = None
+    cause: Cause = Cause.WORKER_LOST
+    began: float | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainRequested:
-    """No trial is to be started any more; those that run may end."""
+    """No trial is to be started any more; those that run may end. `reason` is what the sweep then closes with."""
+
+    at: float
+    reason: str = "drained"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The sweep is to end at once; running trials are killed."""
 
     at: float
 
 
-Event = GenerationProposed | LeaseWanted | TrialsEnded | WorkerLost | DrainRequested
+Event = GenerationProposed | LeaseWanted | TrialsEnded | WorkerLost | DrainRequested | CancelRequested
 
 
 # Instructions of the schedule.
@@ -121,7 +133,7 @@ class DismissWorker:
 
 @dataclass(frozen=True, slots=True)
 class CloseSweep:
-    """Every trial is decided, or a limit has closed the sweep; `reason` is "finished", "drained" or "failures"."""
+    """Every trial is decided, or the sweep is left: `reason` is finished, drained, cancelled, budget or failures."""
 
     reason: str
 

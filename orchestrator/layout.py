@@ -20,3 +20,13 @@ def artifacts_path(folder: Path, trial: TrialKey) -> Path:
 def checkpoints_path(folder: Path, trial: TrialKey) -> Path:
     """Where a trial's states are kept, a folder for each step."""
     return folder / "checkpoints" / trial.cell / f"{trial.configuration}.{trial.replicate}"
+
+
+def notes_path(folder: Path) -> Path:
+    """Where workers note what they run; the folder exists only while the sweep runs."""
+    return folder / ".workers"
+
+
+def note_path(folder: Path, worker: str) -> Path:
+    """The note of one worker."""
+    return notes_path(folder) / worker

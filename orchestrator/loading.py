@@ -12,8 +12,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from .commands import command_task
 from .errors import SwatheError, TaskError
+from .spec import Sweep
 from .task import Task, Trial
+
+
+def task_of(sweep: Sweep) -> Task:
+    """What `sweep` trains with: its task (see `load_task`) or its command."""
+    if sweep.command is not None:
+        return command_task(sweep)
+    assert sweep.task is not None, "a spec has a task or a command"
+    return load_task(sweep.task, sweep.root)
 
 
 def load_task(name: str, root: Path) -> Task:

@@ -148,6 +148,29 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """The trial that a worker runs, by the monotonic clock of its machine: since when, and its last report (or that).
+
+    Processes of one machine share that clock.
+    """
+
+    trial: TrialKey
+    began: float
+    spoke: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A worker has died or was killed, for `cause`; it had run `trial` (None: nobody knows) for some `seconds`."""
+
+    worker: str
+    trial: TrialKey | None = None
+    cause: Cause = Cause.WORKER_LOST
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Push:
     """All that a worker says in one call. `wants_lease` is true when it has nothing left to run."""
 
@@ -156,6 +179,7 @@ class Push:
     outcomes: tuple[Outcome, ...] = ()
     rows: tuple[RowBlob, ...] = ()
     wants_lease: bool = False
+    running: Running | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,22 @@ import platform
 import subprocess
 import sys
 import time
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 
-def collect(root: Path) -> dict[str, Any]:
-    """What can be known of the code under `root`, the interpreter, its packages and this machine; JSON-able."""
+def collect(root: Path, code: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be known of the code under `root`, the interpreter and this machine, and `code`; JSON-able."""
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": sys.argv,
         "code": _code(root),
         "python": platform.python_version(),
-        "packages": dict(sorted((each.name, each.version) for each in metadata.distributions())),
         "machine": _machine(),
+        **code,
     }
 
 

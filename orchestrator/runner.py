@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import checkpoint
+from .commands import CommandFailed
+from .deadlines import NO_DEADLINES, Deadlines, Stopwatch, TrialFailed
 from .errors import Interrupted
 from .isolation import isolated, watched_threads
 from .layout import artifacts_path, checkpoints_path, log_path
@@ -40,12 +42,15 @@ class RunContext:
     folder: Path
     device: str = "cpu"
     quiet: bool = True
+    deadlines: Deadlines = NO_DEADLINES
 
     @classmethod
     def of(cls, sweep: Sweep, task: Task, folder: Path) -> RunContext:
         """The context of `sweep`, whose results go to `folder`."""
         device = "cuda:0" if sweep.resources.gpus else "cpu"
-        return cls(task.train, sweep.metric, declared_metrics(sweep, task), sweep.seed, folder.resolve(), device)
+        deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
+        metrics = declared_metrics(sweep, task)
+        return cls(task.train, sweep.metric, metrics, sweep.seed, folder.resolve(), device, deadlines=deadlines)
 
 
 def declared_metrics(sweep: Sweep, task: Task) -> tuple[str, ...]:
@@ -79,6 +84,7 @@ class Recorder:
     checkpoints: Path
     add: Callable[[MetricRow], None]
     verdict: Callable[[], Verdict]
+    stopwatch: Stopwatch
     ending: Ending | None = None
     kept: bool = False
     last: float | None = None
@@ -92,6 +98,7 @@ class Recorder:
         self.steps = step
         if self.metric in metrics:
             self.last = metrics[self.metric]
+        self.stopwatch.report()
         ending = self._due(step, state)
         if ending in (Ending.RUNG, Ending.PREEMPTED) and state is not None:
             checkpoint.save(cast(checkpoint.State, state), self.checkpoints / str(step))
@@ -140,7 +147,7 @@ class Runner:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
         checkpoints = checkpoints_path(context.folder, trial_key)
-        recorder = Recorder(assignment, context.metric, checkpoints, add, verdict)
+        recorder = Recorder(assignment, context.metric, checkpoints, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
         started = time.time()
         error: BaseException | None = None
@@ -229,6 +236,8 @@ class Runner:
 
 def cause_of(error: BaseException) -> Cause:
     """The cause that an exception stands for."""
+    if isinstance(error, TrialFailed):
+        return error.cause
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Cause.OUT_OF_MEMORY
     return Cause.USER_ERROR
@@ -236,6 +245,8 @@ def cause_of(error: BaseException) -> Cause:
 
 def describe(error: BaseException) -> str:
     """The traceback as the user needs it: without our own frames, bounded in length, its end kept."""
+    if isinstance(error, TrialFailed | CommandFailed):
+        return str(error)
     if isinstance(error, SystemExit):
         first = f"the training function called sys.exit({error.code!r}); return the metrics instead\n"
     else:

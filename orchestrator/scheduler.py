@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import storage
+from . import amending, storage
 from .compaction import PART_ROWS, Shape, write_parts
 from .events import (
+    CancelRequested,
     CloseSweep,
     DiscardOutcome,
     DismissWorker,
@@ -31,13 +32,14 @@ from .events import (
     WorkerLost,
 )
 from .layout import checkpoints_path
-from .ledger import Batch, Ledger, Owner, Reader
-from .messages import Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
+from .ledger import CANCEL, DRAIN, Batch, Ledger, Owner, Reader
+from .messages import Loss, Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
 from .schedule import CellPlan, Plan, Rungs, ScheduleState
 from .search import Request, Search
 from .spec import Sweep
 
-HEARTBEAT_SECONDS = 5.0
+# Also the longest time until a wish of another process is seen.
+HEARTBEAT_SECONDS = 2.0
 PART_SECONDS = 30.0
 
 
@@ -49,8 +51,8 @@ class Ticked:
     requests: Sequence[Request] = ()
 
 
-def plan_of(sweep: Sweep) -> Plan:
-    """The sweep as the schedule sees it."""
+def plan_of(sweep: Sweep, amendments: Sequence[str] = ()) -> Plan:
+    """The sweep as the schedule sees it, having grown by `amendments`."""
     return Plan(
         cells=tuple(CellPlan(cell.key, {**cell.values, **sweep.fixed}) for cell in sweep.cells),
         configurations=sweep.per_cell,
@@ -61,6 +63,8 @@ def plan_of(sweep: Sweep) -> Plan:
         attempts=sweep.limits.attempts,
         minimize=sweep.direction == "minimize",
         rungs=rungs_of(sweep),
+        failures=sweep.limits.failures,
+        views=amending.views(sweep, amendments),
     )
 
 
@@ -97,11 +101,12 @@ class Scheduler:
         self._reader = Reader(url, folder.name)
         self._ledger = Ledger(url, folder.name, clock=clock)
         self._ledger.claim(owner or Owner.here(), force=takeover)
-        self._shape = Shape.read(self._reader.sweep())
+        record = self._reader.sweep()
+        self._shape = Shape.read(record)
         sweep = self._shape.sweep
         snapshot = self._ledger.snapshot()
         self.search = search_of(sweep)
-        self._state = ScheduleState.restore(plan_of(sweep), snapshot)
+        self._state = ScheduleState.restore(plan_of(sweep, record.amendments), snapshot)
         self._history: dict[str, list[Mapping[str, Scalar]]] = {cell.key: [] for cell in sweep.cells}
         for cell, _, suggestions in snapshot.proposals:
             self._remember(cell, suggestions)
@@ -131,7 +136,7 @@ class Scheduler:
         pushes: Sequence[Push] = (),
         *,
         proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]] = (),
-        lost: Iterable[str] = (),
+        lost: Iterable[Loss] = (),
         drain: bool = False,
     ) -> Ticked:
         """Take everything in, decide, commit, answer. Raises `OwnershipLost` when another driver has taken over."""
@@ -169,14 +174,20 @@ class Scheduler:
     # In
 
     def _events(
-        self, proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]], lost: Iterable[str], drain: bool
+        self, proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]], lost: Iterable[Loss], drain: bool
     ) -> Iterable[Event]:
         now = self._clock()
         for request, suggestions in proposed:
             yield GenerationProposed(now, request.cell, request.generation, suggestions)
-        yield from (WorkerLost(now, worker) for worker in lost)
-        if drain:
+        for loss in lost:
+            yield WorkerLost(now, loss.worker, loss.trial, loss.cause, now - loss.seconds, loss.error)
+        if self._ledger.wish == CANCEL and self._state.closed is None:
+            yield CancelRequested(now)
+        if drain or self._ledger.wish == DRAIN:
             yield DrainRequested(now)
+        limit = self._shape.sweep.limits.sweep
+        if limit is not None and self._state.draining is None and self._ledger.spent >= limit:
+            yield DrainRequested(now, "budget")
 
     def _events_of(self, push: Push) -> Iterable[Event]:
         now = self._clock()
@@ -245,7 +256,7 @@ class Scheduler:
 
     def _replies(self, pushes: Sequence[Push], instructions: Sequence[Instruction]) -> dict[str, Reply]:
         """Replies to all pushes but those that want a lease while there is none."""
-        stop = self._state.draining or self._state.closed is not None
+        stop = self._state.draining is not None or self._state.closed is not None
         replies = {push.worker: Reply(returned=stop) for push in pushes if not push.wants_lease}
         for each in instructions:
             match each:

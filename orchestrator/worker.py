@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from .messages import Lease, Outcome, Push, Reply, RowBlob, State, TrialKey, Verdict, WorkerInfo
-from .runner import Runner
+from .messages import (
+    Assignment,
+    Lease,
+    Outcome,
+    Push,
+    Reply,
+    RowBlob,
+    Running,
+    State,
+    TrialKey,
+    Verdict,
+    WorkerInfo,
+)
 from .schema import MetricRow, encode_rows
 
 PUSH_SECONDS = 1.0
 
 Exchange = Callable[[Push], Reply]
+Note = Callable[[Running | None], None]
+
+
+class TrialRunner(Protocol):
+    """Runs one trial: its rows go to `add`, `verdict` says whether it goes on. Returns the threads that it has left."""
+
+    def run(
+        self, assignment: Assignment, add: Callable[[MetricRow], None], verdict: Callable[[], Verdict], /
+    ) -> tuple[Outcome, Sequence[threading.Thread]]: ...
+
+
+def no_note(running: Running | None) -> None:
+    """Nobody watches."""
 
 
 @dataclass(slots=True)
@@ -22,20 +48,25 @@ class _Unsent:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     running: TrialKey | None = None
+    began: float = 0.0
+    spoke: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     ended_rows: list[MetricRow] = field(default_factory=list[MetricRow])
     running_rows: list[MetricRow] = field(default_factory=list[MetricRow])
     paused_rows: list[tuple[TrialKey, list[MetricRow]]] = field(default_factory=list[tuple[TrialKey, list[MetricRow]]])
 
-    def begin(self, trial: TrialKey) -> None:
+    def begin(self, trial: TrialKey) -> Running:
         """Rows are this trial's from now on."""
         with self.lock:
             self.running = trial
+            self.began = self.spoke = time.monotonic()
+            return Running(trial, self.began, self.spoke)
 
     def add(self, row: MetricRow) -> None:
         """One row of the running trial."""
         with self.lock:
             self.running_rows.append(row)
+            self.spoke = time.monotonic()
 
     def end(self, outcome: Outcome) -> None:
         """The running trial has ended."""
@@ -49,10 +80,11 @@ class _Unsent:
             self.running_rows = []
             self.running = None
 
-    def take(self) -> tuple[tuple[Outcome, ...], tuple[RowBlob, ...]]:
+    def take(self) -> tuple[tuple[Outcome, ...], tuple[RowBlob, ...], Running | None]:
         """Everything gathered, which is then forgotten here."""
         with self.lock:
             outcomes, running = tuple(self.outcomes), self.running
+            word = None if running is None else Running(running, self.began, self.spoke)
             ended, partial, paused = self.ended_rows, self.running_rows, self.paused_rows
             self.outcomes, self.ended_rows, self.running_rows, self.paused_rows = [], [], [], []
         blobs = [RowBlob(encode_rows(ended), len(ended))] if ended else []
@@ -60,7 +92,7 @@ class _Unsent:
         if partial:
             assert running is not None, "rows of a running trial have a trial"
             blobs.append(RowBlob(encode_rows(partial), len(partial), running))
-        return outcomes, tuple(blobs)
+        return outcomes, tuple(blobs), word
 
 
 def this_process(name: str, device: str) -> WorkerInfo:
@@ -73,13 +105,22 @@ class Worker:
 
     `exchange` sends a push and returns the reply once everything in it is committed. While a lease runs, a second
     thread pushes what has gathered every `push_seconds`, so that results are safe and visible soon; trials run in the
-    thread that called `run`.
+    thread that called `run`. `note` is told what runs right before it does, for it may not come to a push.
     """
 
-    def __init__(self, name: str, runner: Runner, exchange: Exchange, *, push_seconds: float = PUSH_SECONDS) -> None:
+    def __init__(
+        self,
+        name: str,
+        runner: TrialRunner,
+        exchange: Exchange,
+        *,
+        note: Note = no_note,
+        push_seconds: float = PUSH_SECONDS,
+    ) -> None:
         self.name = name
         self._runner = runner
         self._exchange = exchange
+        self._note = note
         self._push_seconds = push_seconds
         self._unsent = _Unsent()
         self._pushing = threading.Lock()
@@ -107,13 +148,14 @@ class Worker:
             for assignment in lease.assignments:
                 if self._returned:
                     break
-                self._unsent.begin(assignment.trial)
+                self._note(self._unsent.begin(assignment.trial))
                 outcome, left = self._runner.run(assignment, self._unsent.add, self._verdict)
                 self._unsent.end(outcome)
                 if left:
                     return False
             return True
         finally:
+            self._note(None)
             ended.set()
             pulse.join()
             if self._failure is not None:
@@ -135,8 +177,8 @@ class Worker:
 
     def _push(self, lease: int, *, wants_lease: bool) -> Reply:
         with self._pushing:
-            outcomes, rows = self._unsent.take()
-            reply = self._exchange(Push(self.name, lease, outcomes, rows, wants_lease))
+            outcomes, rows, running = self._unsent.take()
+            reply = self._exchange(Push(self.name, lease, outcomes, rows, wants_lease, running))
             self._returned = self._returned or reply.returned
             self._verdicts.update(reply.verdicts)
             return reply

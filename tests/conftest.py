@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from swathe.orchestrator import spec
@@ -65,6 +68,7 @@ task: ./train.py:train
 metric: loss
 grid: {way: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}
 seeds: 3
+limits: {failures: 1.0}
 """
 
 MakeSweep = Callable[..., Sweep]
@@ -93,6 +97,29 @@ def ray_session() -> Iterator[None]:
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """Whether all processes of a group end within seconds; what nobody has waited for yet counts as ended."""
+
+    def all_ended(group: int) -> bool:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            members = [each for each in psutil.process_iter(["status"]) if _group_of(each) == group]
+            if all(each.info["status"] == psutil.STATUS_ZOMBIE for each in members):
+                return True
+            time.sleep(0.02)
+        return False
+
+    return all_ended
+
+
+def _group_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 @pytest.fixture

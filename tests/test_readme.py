@@ -33,6 +33,10 @@ def test_the_spec_of_the_reference_is_valid() -> None:
     assert (sweep.name, sweep.per_cell, sweep.seeds, len(sweep.cells)) == ("my-sweep", 24, 3, 4)
 
 
+def test_the_spec_of_a_command_is_valid() -> None:
+    assert parse(YAML[2]).command is not None
+
+
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (Path(__file__).parent.parent / target).exists(), target

@@ -28,13 +28,18 @@ class Verb(NamedTuple):
 
 VERBS = {
     "plan": Verb("plan", "What a spec would run: cells, trials, how far it can be spread."),
+    "simulate": Verb("simulate", "How a sweep would go on some workers, under a simulated clock."),
     "run": Verb("run", "Run a sweep, or go on with it."),
+    "stop": Verb("stop", "Let a live sweep finish what it runs, and nothing more."),
+    "cancel": Verb("cancel", "End a live sweep at once."),
+    "retry": Verb("retry", "Let failed trials wait again."),
     "list": Verb("listing", "The sweeps of a folder."),
     "status": Verb("status", "How a sweep stands, and what failed in it."),
     "results": Verb("results", "Its trials, as a table, CSV, JSON, Parquet or a hash."),
     "best": Verb("best", "The best configuration of each cell."),
     "report": Verb("report", "Write its report, a web page."),
     "export": Verb("export", "One of its tables as one file."),
+    "logs": Verb("logs", "What a trial has printed."),
     "rerun": Verb("rerun", "One trial again, here, with its output in the terminal."),
     "tasks": Verb("tasks", "The bundled papers."),
     "schema": Verb("schema", "The JSON Schema of specs, for editors."),

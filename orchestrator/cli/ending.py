@@ -6,6 +6,7 @@ import click
 
 from ...analysis import load, report
 from ..driver import Finished
+from ..messages import Cause
 from .best import best_rows, show_best
 from .opening import Opened
 from .printing import near
@@ -20,12 +21,15 @@ def tell_ending(opened: Opened, finished: Finished) -> None:
     """How it ended, what failed, the best of each cell, the verdict, the report, and what to type next."""
     now = standing(opened.sweep, opened.reader.progress())
     counts = now.counts
-    click.echo(f"{opened.record.name} {finished.reason}: {counts.decided}/{counts.total} trials, {counts.as_text()}")
-    if finished.reason == "drained":
+    ended = "stopped by failures" if finished.reason == "failures" else finished.reason
+    click.echo(f"{opened.record.name} {ended}: {counts.decided}/{counts.total} trials, {counts.as_text()}")
+    if finished.reason == "budget":
+        click.echo(f"limits.sweep is used up, {counts.open} trials are left; raise it and run the spec again")
+    elif finished.reason in ("drained", "cancelled"):
         click.echo(f"{counts.open} trials are left; the same command goes on with them")
     show_failures(opened, now, opened.reader.failures(MOST_FAILURES))
     _tell_tolerance(opened, now, finished)
-    if counts.complete and finished.reason != "drained":
+    if counts.complete and finished.reason not in ("drained", "cancelled", "failures"):
         _tell_results(opened)
     _tell_next(opened)
 
@@ -35,6 +39,14 @@ def _tell_tolerance(opened: Opened, now: Standing, finished: Finished) -> None:
         limit = opened.sweep.limits.failures
         share = f"{now.counts.failed} of {now.counts.decided} trials failed ({finished.failed_share:.1%})"
         click.echo(f"\n{share}, and limits.failures allows {limit:.1%}")
+    if finished.reason == "failures":
+        causes = opened.reader.progress().causes()
+        causes.pop(Cause.DIVERGED, None)
+        most = max(causes, key=lambda cause: causes[cause])
+        click.echo(
+            f"so the sweep was ended there. Most failed by {most} ({causes[most]}); mend that, and the same command "
+            f"goes on with the {now.counts.open} trials that are left"
+        )
 
 
 def _tell_results(opened: Opened) -> None:

@@ -26,6 +26,10 @@ class UnknownSweep(SwatheError):
     """No sweep has this name."""
 
 
+class NotRunning(SwatheError):
+    """No driver is at work on the sweep."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """A sweep on disk: where it is, what its ledger says of it, and how to read on."""
@@ -71,6 +75,14 @@ def opened_folder(folder: Path) -> Iterator[Opened]:
         yield Opened(folder, reader, reader.sweep())
     finally:
         reader.close()
+
+
+def refuse_idle(sweep: Opened) -> None:
+    """Raise `NotRunning` when nobody is at work on the sweep."""
+    if not sweep.record.live(time.time()):
+        raise NotRunning(
+            f"{sweep.record.name} is {sweep.condition}, and nobody is at work on it; `swathe list` shows what runs"
+        )
 
 
 def find(name: str, directory: Path) -> Path:

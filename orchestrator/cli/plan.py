@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import SpecError
 from ..spec import Sweep, load
-from .options import json_option, set_option, spec_argument
-from .printing import as_json, show, table, warn, word
+from .options import directory_option, json_option, set_option, spec_argument
+from .printing import as_json, duration, number, show, table, warn, word
+
+if TYPE_CHECKING:
+    from ..simulation.forecast import Forecast, Range
 
 MOST_VALUES = 12
+CLEAR_POWER = 0.1
 
 
 @click.command("plan")
 @spec_argument
+@click.option("--pilot", metavar="NAME", help="Predict time from this sweep, an earlier or a small one.")
+@click.option("--workers", type=click.IntRange(min=1), help="On how many workers; as many as `run` would start.")
+@directory_option
 @set_option
 @json_option
-def command(spec: Path, overrides: tuple[str, ...], json: bool) -> None:
-    """Say what a spec would run. Runs nothing and writes nothing."""
+def command(
+    spec: Path, overrides: tuple[str, ...], json: bool, pilot: str | None, workers: int | None, directory: Path
+) -> None:
+    """Say what a spec would run, and with --pilot how long that would take. Runs nothing and writes nothing.
+
+    A good pilot is the same spec under another name with fewer configurations and one seed, run on as many workers:
+    a twentieth of the work is enough.
+    """
     sweep = load(spec, overrides)
+    prediction = _forecast(sweep, pilot, workers, directory)
     if json:
-        click.echo(as_json(_described(sweep)))
+        told = {} if prediction is None else {"forecast": asdict(prediction)}
+        click.echo(as_json({**_described(sweep), **told}))
         return
     _show(sweep)
-    for text in sweep.warnings:
+    if prediction is not None:
+        _show_forecast(sweep, prediction)
+    for text in [*sweep.warnings, *(prediction.notes if prediction else ())]:
         warn(text)
 
 
@@ -47,10 +68,58 @@ def at_once(sweep: Sweep) -> int:
     return len(sweep.cells) * opened * sweep.seeds
 
 
+def _forecast(sweep: Sweep, pilot: str | None, workers: int | None, directory: Path) -> Forecast | None:
+    if pilot is None:
+        if workers is not None:
+            raise SpecError(
+                f"--workers {workers} matters only with a pilot; add --pilot NAME, or use `swathe simulate`"
+            )
+        return None
+    # Costs an import of Arrow and numpy, which a plain plan does without.
+    from ..simulation.forecast import forecast
+    from ..simulation.pilot import Pilot
+    from .opening import find
+
+    chosen = workers or sweep.limits.workers or max(1, int((os.cpu_count() or 1) / sweep.resources.cpus))
+    return forecast(sweep, Pilot.read(find(pilot, directory)), chosen)
+
+
+def _show_forecast(sweep: Sweep, told: Forecast) -> None:
+    from ..simulation.forecast import Range
+
+    gpus, cpus = sweep.resources.gpus, sweep.resources.cpus
+    device, share = ("gpu", gpus) if gpus else ("cpu core", cpus)
+    shown = table("what", "amount", "how", right=("amount",), folding=("how",))
+    shown.show_header = False
+    crowd = f"{told.workers} workers" if told.workers > 1 else "one worker"
+    work = Range(*(share * seconds for seconds in (told.work.low, told.work.middle, told.work.high)))
+    shown.add_row("wall time", duration(told.wall.middle), f"{_between(told.wall, duration)} on {crowd}")
+    shown.add_row("training", hours(work.middle), f"{_between(work, hours)} of {device}s")
+    shown.add_row("busy", f"{told.utilisation:.0%}", "of the workers' time, once they have started")
+    shown.add_row("pilot", f"{told.share:.1%}", f"of that work was spent on it{_effects(told)}")
+    click.echo()
+    show(shown)
+
+
+def hours(seconds: float) -> str:
+    """What a device is billed for: `12.5 h`, or a length of time where that is short."""
+    return duration(seconds) if seconds < 360 else f"{number(seconds / 3600, digits=3)} h"
+
+
+def _between(told: Range, text: Callable[[float], str]) -> str:
+    return f"{text(told.low)} to {text(told.high)} (90%)"
+
+
+def _effects(told: Forecast) -> str:
+    """By how much the time grows with parameters that clearly matter."""
+    shown = [f"{name} x {2**power:.2g}" for name, power in told.effects.items() if abs(power) >= CLEAR_POWER]
+    return f"; doubling a parameter costs: {', '.join(shown)}" if shown else ""
+
+
 def _described(sweep: Sweep) -> dict[str, Any]:
     return {
         "name": sweep.name,
-        "task": sweep.task,
+        "task": sweep.task or sweep.command,
         "metric": sweep.metric,
         "direction": sweep.direction,
         "grid": sweep.grid,
@@ -69,7 +138,7 @@ def _described(sweep: Sweep) -> dict[str, Any]:
 
 
 def _show(sweep: Sweep) -> None:
-    click.echo(f"{sweep.name}: {sweep.task}, {sweep.direction} {sweep.metric}\n")
+    click.echo(f"{sweep.name}: {sweep.task or sweep.command}, {sweep.direction} {sweep.metric}\n")
     shown = table("what", "count", "how", right=("count",), folding=("how",))
     shown.show_header = False
     for line in _lines(sweep):

@@ -17,7 +17,7 @@ import click
 from ...analysis import load
 from ..errors import Interrupted, SwatheError
 from ..isolation import pinned_threads
-from ..loading import load_task
+from ..loading import task_of
 from ..messages import Assignment, Cause, Outcome, TrialKey
 from ..runner import RunContext, Runner
 from ..schema import METRIC
@@ -100,8 +100,7 @@ def _recorded(opened: Opened, trial: TrialKey) -> Mapping[str, Any] | None:
 
 
 def _run(sweep: Sweep, assignment: Assignment, debug: bool) -> Outcome:
-    assert sweep.task is not None
-    task = load_task(sweep.task, sweep.root)
+    task = task_of(sweep)
     folder = Path(tempfile.mkdtemp(prefix="swathe-rerun-"))
     context = replace(RunContext.of(sweep, replace(task, train=_watched(task.train, debug)), folder), quiet=False)
     with pinned_threads(max(1, int(sweep.resources.cpus))):

@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from ...analysis import digest, load
+from ..scheduler import plan_of
 from ..schema import PARAM
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
@@ -59,8 +60,11 @@ def _rows(opened: Opened) -> list[dict[str, Any]]:
 
 def _print_hash(opened: Opened) -> None:
     trials, metrics = load.tables(opened.folder)
+    sweep = opened.sweep
+    total = len(sweep.cells) * sweep.per_cell * sweep.seeds
+    if opened.record.status == "budget":
+        trials = digest.whole_generations(trials, plan_of(sweep).trials_of)
     click.echo(digest.digest(trials, metrics, opened.record.amendments))
-    total = len(opened.sweep.cells) * opened.sweep.per_cell * opened.sweep.seeds
     if len(trials) < total:
         warn(f"{len(trials)} of {total} trials have ended, so this is the hash of a part")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from .. import driver
+from ..changes import Changes
 from ..driver import Launch
 from ..spec import Sweep, load
 from . import INTERRUPTED
@@ -17,6 +19,8 @@ from .options import directory_option, set_option, spec_argument
 from .plan import trials
 from .printing import near, warn
 from .standing import standing
+
+MOST_CHANGES = 20
 
 
 @click.command("run")
@@ -31,22 +35,42 @@ from .standing import standing
 @directory_option
 @set_option
 @click.option("--takeover", is_flag=True, help="Replace another driver of the sweep, though it may be alive.")
+@click.option("--accept-changes", is_flag=True, help="Go on though code or packages have changed; this is noted.")
+@click.option("--branch", metavar="NEW", help="Begin a sweep NEW with what is still valid of this one's results.")
 @click.pass_context
 def command(
     context: click.Context,
     spec: Path,
     overrides: tuple[str, ...],
+    accept_changes: bool,
+    branch: str | None,
     **launch: object,
 ) -> None:
     """Run the sweep that the file SPEC asks for, or go on with it.
 
+    A sweep grows when its spec asks for more configurations, seeds or grid values; other changes make another sweep.
     Ctrl-C lets running trials finish and ends the sweep there; the same command goes on later. A second Ctrl-C ends
     it at once. Exit codes: 0 finished, 1 more failures than limits.failures, 2 a mistake, 130 interrupted.
     """
     sweep = load(spec, overrides)
     for text in sweep.warnings:
         warn(text)
+    launch["accept"] = (lambda changed: True) if accept_changes else _ask
+    if branch is not None:
+        launch["origin"] = sweep.name
+        sweep = sweep.model_copy(update={"name": branch})
     context.exit(run(sweep, Launch(**launch)))  # type: ignore[arg-type]
+
+
+def _ask(changed: Changes) -> bool:
+    """Whether to go on with changed code, as far as there is somebody to ask."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    click.echo("Since the results there are were computed, this has changed:")
+    for kind, each in (("file", changed.files), ("package", changed.packages)):
+        for name, old, new in each[:MOST_CHANGES]:
+            click.echo(f"  {kind} {name}: {old or 'absent'} -> {new or 'absent'}")
+    return click.confirm("Go on with it? It will be noted.", default=False)
 
 
 def run(sweep: Sweep, launch: Launch) -> int:
@@ -54,7 +78,7 @@ def run(sweep: Sweep, launch: Launch) -> int:
     with Display(sweep, _workers(sweep, launch)) as display:
 
         def started(folder: Path) -> None:
-            _introduce(sweep, folder)
+            _introduce(sweep, folder, launch.origin)
             display.started(folder)
 
         try:
@@ -72,11 +96,13 @@ def run(sweep: Sweep, launch: Launch) -> int:
     return finished.exit_code
 
 
-def _introduce(sweep: Sweep, folder: Path) -> None:
+def _introduce(sweep: Sweep, folder: Path, origin: str | None) -> None:
     size = f"{len(sweep.cells)} cells x {sweep.per_cell} configurations x {sweep.seeds} seeds = {trials(sweep)} trials"
     click.echo(f"{sweep.name}: {size}, in {near(folder)}")
     with opened_folder(folder) as opened:
         decided = standing(sweep, opened.reader.progress()).counts.decided
+    if origin is not None and not decided:
+        click.echo(f"nothing of {origin} is reused: its code, packages or spec were others")
     if decided:
         click.echo(f"going on: {decided} of {trials(sweep)} trials were decided before")
 

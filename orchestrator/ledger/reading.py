@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ class SweepRecord:
     owner: Mapping[str, Any]
     heartbeat: float
     created: float
+    epoch: int
+    spent: float
 
     def live(self, now: float) -> bool:
         """Whether a driver is at work on it."""
@@ -86,12 +88,14 @@ class Failure:
 class Tail:
     """A consistent view of the results: finished parts, and what has been committed since.
 
-    `trials` are rows of the ledger's trial table (columns as attributes), `blobs` payloads of metric rows.
+    `trials` are rows of the ledger's trial table (columns as attributes), `blobs` payloads of metric rows. Trials in
+    `retired` have been taken back; a part that holds the commit named with them must be read without their rows.
     """
 
     parts: tuple[PartRange, ...]
     trials: Sequence[Any]
     blobs: tuple[bytes, ...]
+    retired: tuple[tuple[str, int], ...] = ()
 
 
 class Reader:
@@ -124,6 +128,8 @@ class Reader:
             owner=row.owner,
             heartbeat=row.heartbeat,
             created=row.created,
+            epoch=row.epoch,
+            spent=row.spent,
         )
 
     def progress(self) -> Progress:
@@ -189,7 +195,26 @@ class Reader:
             trials = connection.execute(chosen.order_by(*order)).all()
             blobs = sa.select(t.rows.c.payload).where(t.rows.c.sweep == self.name, t.rows.c.commit.between(first, last))
             payloads = tuple(connection.execute(blobs.order_by(t.rows.c.commit, t.rows.c.id)).scalars())
-        return Tail(parts, trials, payloads)
+            taken_back = sa.select(t.retired.c.trial, t.retired.c.commit).where(t.retired.c.sweep == self.name)
+            retired = tuple((row.trial, row.commit) for row in connection.execute(taken_back))
+        return Tail(parts, trials, payloads, retired)
+
+    def failed(self, causes: Iterable[Cause]) -> dict[TrialKey, Cause]:
+        """All trials that failed for one of these causes, in order."""
+        c = t.trial.c
+        wanted = [each.value for each in causes]
+        chosen = sa.select(c.cell, c.configuration, c.replicate, c.cause).where(c.sweep == self.name)
+        chosen = chosen.where(c.cause.in_(wanted)).order_by(c.cell, c.configuration, c.replicate)
+        with self._engine.connect() as connection:
+            return {TrialKey(*key): Cause(cause) for *key, cause in connection.execute(chosen)}
+
+    def state_of(self, trial: TrialKey) -> State | None:
+        """How a trial was decided, or None while it is not."""
+        c = t.trial.c
+        same = (c.cell == trial.cell, c.configuration == trial.configuration, c.replicate == trial.replicate)
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(c.state).where(c.sweep == self.name, *same)).scalar()
+        return State(found) if found else None
 
     def close(self) -> None:
         """Let go of the database."""

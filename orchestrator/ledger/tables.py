@@ -31,6 +31,9 @@ sweep = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("commits", sa.Integer, nullable=False),
     sa.Column("leases", sa.Integer, nullable=False),
+    # Seconds that drivers have worked on it, over all sessions; what another process asks of the driver at work.
+    sa.Column("spent", sa.Float, nullable=False, server_default="0"),
+    sa.Column("wish", sa.String),
 )
 
 generation = sa.Table(
@@ -83,6 +86,17 @@ attempt = sa.Table(
     sa.Column("lease", sa.Integer, nullable=False),
     sa.Column("worker", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+    # Forgiven: a later `swathe retry` has given the trial all its attempts back.
+    sa.Column("forgiven", sa.Boolean, nullable=False, server_default="0"),
+)
+
+# Outcomes that `swathe retry` has taken back, while the part of that commit still holds their rows.
+retired = sa.Table(
+    "retired",
+    metadata,
+    sa.Column("sweep", sa.String, primary_key=True),
+    sa.Column("trial", sa.String, primary_key=True),
+    sa.Column("commit", sa.Integer, primary_key=True),
 )
 
 # Trials that gave their worker away, in order; `outcome` and `lineage` are JSON.
@@ -147,12 +161,28 @@ def open_engine(url: str, *, create: bool = False) -> sa.Engine:
     try:
         if create:
             metadata.create_all(engine)
-        with engine.connect() as connection:
+        with engine.begin() as connection:
+            _add_what_is_new(connection)
             connection.execute(sa.select(sweep.c.name).limit(1))
     except DatabaseError as error:
         engine.dispose()
         raise LedgerError(f"{path} cannot be used as a ledger: {error.orig}; restore it from a copy") from None
     return engine
+
+
+def _add_what_is_new(connection: sa.Connection) -> None:
+    """Bring a ledger of an earlier version up to this one: its tables and columns are a subset of ours."""
+    have = sa.inspect(connection)
+    names = set(have.get_table_names())
+    if sweep.name not in names:
+        return
+    metadata.create_all(connection)
+    for table in metadata.sorted_tables:
+        known = {each["name"] for each in have.get_columns(table.name)} if table.name in names else set(table.c.keys())
+        for column in table.columns:
+            if column.name not in known:
+                text = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {text}")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -76,6 +76,8 @@ class Ledger:
         self._engine = t.open_engine(url)
         self._clock = clock
         self._epoch = -1
+        self._claimed = self._spent_before = 0.0
+        self.wish: str | None = None
 
     @staticmethod
     def create(url: str, name: str, record: Mapping[str, Any]) -> None:
@@ -95,11 +97,15 @@ class Ledger:
             if not force:
                 refuse_live(self.name, row.owner if row.status == "running" else {}, row.heartbeat, self._clock())
             self._epoch = row.epoch + 1
-            connection.execute(
-                sa.update(t.sweep)
-                .where(t.sweep.c.name == self.name)
-                .values(epoch=self._epoch, owner=asdict(owner), heartbeat=self._clock(), status="running")
-            )
+            self._claimed, self._spent_before = self._clock(), row.spent
+            values = {"epoch": self._epoch, "owner": asdict(owner), "heartbeat": self._claimed, "status": "running"}
+            # What was asked of an earlier driver is not asked of this one.
+            connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(wish=None, **values))
+
+    @property
+    def spent(self) -> float:
+        """Seconds that drivers have worked on this sweep, this one included."""
+        return self._spent_before + max(0.0, self._clock() - self._claimed)
 
     def snapshot(self) -> Snapshot:
         """What is needed to go on: see `Snapshot`."""
@@ -159,24 +165,44 @@ class Ledger:
             held = sa.and_(t.rows.c.sweep == self.name, t.rows.c.commit.between(*part))
             connection.execute(sa.delete(t.rows).where(held))
 
+    def retired(self) -> dict[PartRange, frozenset[str]]:
+        """The finished parts that hold rows of outcomes taken back, with the names of their trials."""
+        inside = sa.and_(t.part.c.sweep == t.retired.c.sweep, t.retired.c.commit.between(t.part.c.first, t.part.c.last))
+        chosen = sa.select(t.part.c.first, t.part.c.last, t.retired.c.trial).join(t.retired, inside)
+        found: dict[PartRange, set[str]] = {}
+        with self._engine.connect() as connection:
+            for first, last, trial in connection.execute(chosen.where(t.part.c.sweep == self.name, t.part.c.done)):
+                found.setdefault(PartRange(first, last), set()).add(trial)
+        return {part: frozenset(trials) for part, trials in found.items()}
+
+    def forget_retired(self, part: PartRange) -> None:
+        """The part has been written without the rows of outcomes taken back."""
+        with self._engine.begin() as connection:
+            self._fence(connection, advance=0)
+            inside = t.retired.c.commit.between(*part)
+            connection.execute(sa.delete(t.retired).where(t.retired.c.sweep == self.name, inside))
+
     def close(self) -> None:
         """Let go of the database; the write-ahead log is folded into the file."""
         self._engine.dispose()
 
     def _fence(self, connection: sa.Connection, *, advance: int = 1, leases: int = 0, status: str | None = None) -> int:
+        """The number of this commit. What others wish of this driver comes back with it, in `wish`."""
         values: dict[str, Any] = {"heartbeat": self._clock(), "commits": t.sweep.c.commits + advance}
+        values["spent"] = self.spent
         if leases:
             values["leases"] = leases
         if status:
             values["status"] = status
         fence = sa.update(t.sweep).where(t.sweep.c.name == self.name, t.sweep.c.epoch == self._epoch)
-        number = connection.execute(fence.values(values).returning(t.sweep.c.commits)).scalar()
-        if number is None:
+        row = connection.execute(fence.values(values).returning(t.sweep.c.commits, t.sweep.c.wish)).one_or_none()
+        if row is None:
             raise OwnershipLost(
                 f"sweep {self.name} was taken over by another driver; this one has stopped and written nothing more. "
                 f"Watch the other with `swathe status {self.name}`"
             )
-        return number
+        self.wish = row.wish
+        return row.commits
 
     def _settle_rows(self, connection: sa.Connection, record: RecordOutcome, number: int) -> None:
         """Rows of the leases that led to the outcome count from now on; those of lost leases never will."""
@@ -213,6 +239,7 @@ def _read_snapshot(connection: sa.Connection, name: str) -> Snapshot:
     }
     key = (t.attempt.c.cell, t.attempt.c.configuration, t.attempt.c.replicate)
     charged = sa.and_(t.attempt.c.sweep == name, ~t.attempt.c.late, t.attempt.c.cause != Cause.PREEMPTED.value)
+    charged = sa.and_(charged, ~t.attempt.c.forgiven)
     failed = sa.select(*key, sa.func.max(t.attempt.c.attempt)).where(charged).group_by(*key)
     charges = {TrialKey(c, n, r): count for c, n, r, count in connection.execute(failed)}
     open_charges = {trial: count for trial, count in charges.items() if trial not in decisions}

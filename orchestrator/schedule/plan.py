@@ -24,7 +24,9 @@ class Plan:
     `configurations` and `replicates` are per cell; `generation` is G and `lag` the number of generations whose values
     a view leaves out. `sequential` says that the search reads values: generation g then waits for all of generation
     g - 1 - lag, otherwise generations are opened as workers need them. `attempts` bounds the charged executions of a
-    trial. With `rungs`, the configurations of a generation race each other.
+    trial. With `rungs`, the configurations of a generation race each other. `views` holds (generation, replicates):
+    from that generation on a view shows so many replicates of each configuration, whatever was added since.
+    More than the share `failures` of failed trials ends the sweep; None never does.
     """
 
     cells: tuple[CellPlan, ...]
@@ -36,6 +38,8 @@ class Plan:
     attempts: int = 3
     minimize: bool = True
     rungs: Rungs | None = None
+    views: tuple[tuple[int, int], ...] = ()
+    failures: float | None = None
 
     @property
     def generations(self) -> int:
@@ -46,6 +50,14 @@ class Plan:
     def trials(self) -> int:
         """All trials of the sweep."""
         return len(self.cells) * self.configurations * self.replicates
+
+    def trials_of(self, generation: int) -> int:
+        """How many trials one generation of one cell has."""
+        return len(self.numbers(generation)) * self.replicates
+
+    def seen(self, generation: int) -> int:
+        """How many replicates of each configuration the view of a generation shows."""
+        return [count for first, count in ((0, self.replicates), *self.views) if first <= generation][-1]
 
     def numbers(self, generation: int) -> range:
         """The configuration numbers of one generation."""

@@ -137,6 +137,19 @@ class CellResults:
         steps = None if self._steps[place] < 0 else self._steps[place]
         return Decision(state, cause, None if cause else self._values[place], steps)
 
+    def proposals(self) -> Iterator[tuple[str, int, tuple[Suggestion, ...]]]:
+        """The proposed generations; of decided configurations the parameters are forgotten."""
+        for generation in range(self.proposed):
+            numbers = self._plan.numbers(generation)
+            yield self.cell.key, generation, tuple(self.open.get(n, Suggestion(n, {}, "")) for n in numbers)
+
+    def decisions(self) -> Iterator[tuple[TrialKey, Decision]]:
+        """Every decided trial with its final word."""
+        for place in range(len(self._codes)):
+            number, replicate = divmod(place, self._plan.replicates)
+            if (decision := self.decision(number, replicate)) is not None:
+                yield TrialKey(self.cell.key, number, replicate), decision
+
     def undecided(self) -> Iterator[TrialKey]:
         """The open trials of proposed generations, in order."""
         for configuration in sorted(self.open):
@@ -159,6 +172,19 @@ class CellResults:
         pauses = self.pauses.get((configuration, replicate), ())
         return [each.outcome.value for each in pauses if not each.outcome.cause and each.outcome.value is not None]
 
+    def at_rung(self, trial: TrialKey) -> bool:
+        """Whether an open trial waits for others at the rung that its generation has reached."""
+        passed = len(self.rungs_passed(trial.configuration, trial.replicate))
+        if not passed:
+            return False
+        rung, entrants = self.standing(trial.configuration // self._plan.generation)
+        return trial.configuration in entrants and rung is not None and passed > rung
+
+    def lineage(self, trial: TrialKey) -> tuple[int, ...]:
+        """The leases whose rows a trial that starts now goes on from."""
+        pause = self.last_pause(trial)
+        return pause.lineage if pause is not None and pause.outcome.kept else ()
+
     def standing(self, generation: int) -> Standing:
         """Where the race of one generation stands."""
         numbers = self._plan.numbers(generation)
@@ -166,9 +192,9 @@ class CellResults:
             return Standing(None, frozenset(numbers))
         return standing(self._plan.rungs, numbers, self._score)
 
-    def observe(self, configuration: int) -> Observation:
-        """The configuration over its replicates: COMPLETE when at least half of them succeeded."""
-        decisions = [self.decision(configuration, each) for each in range(self._plan.replicates)]
+    def observe(self, configuration: int, replicates: int) -> Observation:
+        """The configuration over its first `replicates`: COMPLETE when at least half of them succeeded."""
+        decisions = [self.decision(configuration, each) for each in range(replicates)]
         known = [decision for decision in decisions if decision is not None]
         if len(known) < len(decisions):
             return Observation(State.RUNNING, None, None)

@@ -6,10 +6,11 @@ only, never which trials exist or how they end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..events import (
+    CancelRequested,
     CloseSweep,
     DiscardOutcome,
     DismissWorker,
@@ -25,7 +26,8 @@ from ..events import (
     TrialsEnded,
     WorkerLost,
 )
-from ..messages import Assignment, Cause, Outcome, Pause, State, Suggestion, TrialKey
+from ..messages import Assignment, Cause, Outcome, Pause, State, TrialKey
+from .failures import FailureWatch
 from .plan import Plan
 from .proposals import Proposals
 from .queue import TrialQueue
@@ -40,7 +42,7 @@ class ScheduleState:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.draining = False
+        self.draining: str | None = None
         self.closed: str | None = None
         self._cells = {cell.key: CellResults(cell, plan) for cell in plan.cells}
         self._proposals = Proposals(plan, self._cells)
@@ -49,6 +51,8 @@ class ScheduleState:
         self._charges: dict[TrialKey, int] = {}
         self._workforce = Workforce()
         self._undecided = plan.trials
+        self._failures = FailureWatch(plan.trials, plan.failures)
+        self._reopened = False
 
     @classmethod
     def restore(cls, plan: Plan, snapshot: Snapshot) -> ScheduleState:
@@ -64,26 +68,20 @@ class ScheduleState:
         state._workforce = Workforce(snapshot.leases)
         state._undecided = plan.trials - len(snapshot.decisions)
         open_trials = [trial for cell in state._cells.values() for trial in cell.undecided()]
-        state._paused = {trial for trial in open_trials if state._at_rung(trial)}
+        state._paused = {trial for trial in open_trials if state._cells[trial.cell].at_rung(trial)}
         waiting = sorted(set(open_trials) - state._paused, key=lambda trial: (trial.configuration, trial))
         state._queue = TrialQueue(waiting)
         state._proposals = Proposals(plan, state._cells)
+        # Added replicates and retried trials open generations again whose successors were proposed long ago.
+        state._reopened = any(cell.proposed > cell.frontier + plan.lag + 1 for cell in state._cells.values())
         return state
 
     def dump(self) -> Snapshot:
         """What `restore` needs to continue from here."""
-        decisions: dict[TrialKey, Decision] = {}
-        proposals: list[tuple[str, int, tuple[Suggestion, ...]]] = []
-        for key, cell in self._cells.items():
-            for generation in range(cell.proposed):
-                numbers = self.plan.numbers(generation)
-                proposals.append((key, generation, tuple(cell.open.get(n, Suggestion(n, {}, "")) for n in numbers)))
-                for number in numbers:
-                    for replicate in range(self.plan.replicates):
-                        if (decision := cell.decision(number, replicate)) is not None:
-                            decisions[TrialKey(key, number, replicate)] = decision
+        proposals = tuple(each for cell in self._cells.values() for each in cell.proposals())
+        decisions = {trial: decision for cell in self._cells.values() for trial, decision in cell.decisions()}
         pauses = tuple(each for cell in self._cells.values() for trial in cell.pauses.values() for each in trial)
-        return Snapshot(tuple(proposals), decisions, pauses, dict(self._charges), self._workforce.leases)
+        return Snapshot(proposals, decisions, pauses, dict(self._charges), self._workforce.leases)
 
     def __eq__(self, other: object) -> bool:
         """Equal in all that is durable; leases, workers and durations are not."""
@@ -104,11 +102,14 @@ class ScheduleState:
                 done = []
             case TrialsEnded():
                 done = [each for outcome in event.outcomes for each in self._trial_ended(event, outcome)]
-            case WorkerLost(worker=worker):
-                done = self._worker_lost(worker)
-            case DrainRequested():
-                self.draining = True
+            case WorkerLost():
+                done = self._worker_lost(event)
+            case DrainRequested(reason=reason):
+                self.draining = self.draining or reason
                 done = []
+            case CancelRequested(at=at):
+                self.draining = "cancelled"
+                done = [each for held in self._workforce.stop() for each in self._cancel(at, *held)]
         return done + self._advance()
 
     def view(self, cell: str, generation: int) -> list[Observation]:
@@ -120,7 +121,7 @@ class ScheduleState:
         first = min(generation * plan.generation, plan.configurations)
         shown = min(max(0, generation - plan.lag) * plan.generation, first)
         hidden = Observation(State.RUNNING, None, None)
-        return [results.observe(number) for number in range(shown)] + [hidden] * (first - shown)
+        return [results.observe(number, plan.seen(generation)) for number in range(shown)] + [hidden] * (first - shown)
 
     def holds(self, worker: str, lease: int | None) -> bool:
         """Whether `lease` is the one that `worker` holds now."""
@@ -156,21 +157,32 @@ class ScheduleState:
             return self._decide(outcome, event.lease, event.worker)
         return self._fail_attempt(outcome, event.lease, event.worker)
 
-    def _worker_lost(self, worker: str) -> list[Instruction]:
-        lease, trials = self._workforce.lose(worker)
-        if len(trials) != 1:
+    def _worker_lost(self, event: WorkerLost) -> list[Instruction]:
+        lease, trials = self._workforce.lose(event.worker)
+        running = event.trial if event.trial in trials else next(iter(trials)) if len(trials) == 1 else None
+        if running is None:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
             self._queue.suspect(trials)
             return []
-        ((trial, attempt),) = trials.items()
-        lost = Outcome(trial, attempt, State.FAIL, Cause.WORKER_LOST, error=f"worker {worker} died while it ran this")
-        return self._fail_attempt(lost, lease, worker)
+        self._queue.put_back(trial for trial in trials if trial != running)
+        began = event.at if event.began is None else event.began
+        error = event.error or f"worker {event.worker} died while it ran this"
+        lost = Outcome(running, trials[running], State.FAIL, event.cause, started=began, ended=event.at, error=error)
+        return self._fail_attempt(lost, lease, event.worker)
+
+    def _cancel(self, at: float, worker: str, lease: int, trials: Mapping[TrialKey, int]) -> list[Instruction]:
+        running, *waiting = [*trials] or [None]
+        self._queue.put_back(trial for trial in waiting if trial is not None)
+        if running is None:
+            return []
+        outcome = Outcome(running, trials[running], State.FAIL, Cause.CANCELLED, started=at, ended=at)
+        return self._decide(outcome, lease, worker)
 
     # Consequences
 
     def _pause(self, outcome: Outcome, lease: int, worker: str) -> list[Instruction]:
         trial = outcome.trial
-        pause = Pause(outcome, lease, worker, (*self._lineage(trial), lease))
+        pause = Pause(outcome, lease, worker, (*self._cells[trial.cell].lineage(trial), lease))
         self._cells[trial.cell].pause(pause)
         if outcome.cause is Cause.PREEMPTED:
             self._queue.put_back([trial])
@@ -187,20 +199,13 @@ class ScheduleState:
         entrants = cell.standing(generation).entrants
         numbers = self.plan.numbers(generation)
         paused = sorted(each for each in self._paused if each.cell == arrived.cell and each.configuration in numbers)
-        going_on = [trial for trial in paused if trial.configuration in entrants and not self._at_rung(trial)]
+        going_on = [
+            trial for trial in paused if trial.configuration in entrants and not self._cells[trial.cell].at_rung(trial)
+        ]
         leaving = [trial for trial in paused if trial.configuration not in entrants]
         self._paused.difference_update(going_on, leaving)
         self._queue.promote(going_on)
         return [each for trial in leaving for each in self._prune(trial)]
-
-    def _at_rung(self, trial: TrialKey) -> bool:
-        """Whether an open trial waits for others at the rung that its generation has reached."""
-        cell = self._cells[trial.cell]
-        passed = len(cell.rungs_passed(trial.configuration, trial.replicate))
-        if not passed:
-            return False
-        rung, entrants = cell.standing(trial.configuration // self.plan.generation)
-        return trial.configuration in entrants and rung is not None and passed > rung
 
     def _prune(self, trial: TrialKey) -> list[Instruction]:
         pause = self._cells[trial.cell].last_pause(trial)
@@ -221,7 +226,7 @@ class ScheduleState:
         trial = outcome.trial
         cell = self._cells[trial.cell]
         suggestion = cell.open[trial.configuration]
-        lineage = lineage or (*self._lineage(trial), lease)
+        lineage = lineage or (*self._cells[trial.cell].lineage(trial), lease)
         first = cell.pauses.get((trial.configuration, trial.replicate))
         if first:
             outcome = replace(outcome, started=first[0].outcome.started)
@@ -229,15 +234,11 @@ class ScheduleState:
         cell.decide(trial.configuration, trial.replicate, decision)
         self._charges.pop(trial, None)
         self._undecided -= 1
+        self._failures.decided(outcome.cause)
         self._proposals.offer(trial.cell)
         generation = trial.configuration // self.plan.generation
         record = RecordOutcome(outcome, generation, suggestion, lease, worker, lineage)
         return [record, *([] if outcome.state is State.PRUNED else self._race(trial))]
-
-    def _lineage(self, trial: TrialKey) -> tuple[int, ...]:
-        """The leases whose rows a trial that starts now goes on from."""
-        pause = self._cells[trial.cell].last_pause(trial)
-        return pause.lineage if pause is not None and pause.outcome.kept else ()
 
     def _learn_duration(self, outcome: Outcome) -> None:
         cell = self._cells[outcome.trial.cell]
@@ -246,10 +247,12 @@ class ScheduleState:
 
     def _advance(self) -> list[Instruction]:
         done: list[Instruction] = []
+        if self._failures.exceeded and not self.draining:
+            self.draining = "failures"
         if not self.closed and not self.draining:
             done = [*self._proposals.ask(len(self._queue), len(self._workforce)), *self._grant()]
         if not self.closed and (not self._undecided or (self.draining and not self._workforce.busy)):
-            self.closed = "drained" if self._undecided else "finished"
+            self.closed = (self.draining or "drained") if self._undecided else "finished"
             done.append(CloseSweep(self.closed))
         if self.closed or self.draining:
             done.extend(DismissWorker(worker) for worker in self._workforce.dismiss())
@@ -288,8 +291,9 @@ class ScheduleState:
             for generation in range(cell.proposed, self.plan.generations)
         )
         assert self._undecided == len(undecided) + unproposed
-        assert self._paused == {trial for trial in undecided if self._at_rung(trial)}
+        assert self._paused == {trial for trial in undecided if self._cells[trial.cell].at_rung(trial)}
         assert set(self._charges) <= set(undecided), "only open trials have charges"
         assert all(count < self.plan.attempts for count in self._charges.values())
         for cell in self._cells.values():
-            assert not self.plan.sequential or cell.proposed <= cell.frontier + self.plan.lag + 1
+            early = self._reopened or not self.plan.sequential
+            assert early or cell.proposed <= cell.frontier + self.plan.lag + 1

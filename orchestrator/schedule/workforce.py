@@ -50,6 +50,12 @@ class Workforce:
         self._idle.pop(worker, None)
         return self._held.pop(worker, (0, {}))
 
+    def stop(self) -> list[tuple[str, int, dict[TrialKey, int]]]:
+        """Every lease is void; which worker held it, its number, and its unreported trials in their order."""
+        held = [(worker, lease, trials) for worker, (lease, trials) in self._held.items()]
+        self._held.clear()
+        return held
+
     def grant(self, worker: str, assignments: tuple[Assignment, ...]) -> Lease:
         """Give an idle worker its next lease."""
         del self._idle[worker]

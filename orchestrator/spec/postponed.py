@@ -34,19 +34,14 @@ def _is_number(value: Any) -> bool:
 
 
 LATER = (
-    Later(("command",), _given, "run a command", "write a Python function and `task: train.py:train`"),
     Later(("metric",), _is_list, "optimise several metrics", "write one name, such as `metric: val_loss`"),
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
     Later(("pruner", "name"), PRUNERS.__contains__, "prune by it", "use `halving` or `top`"),
     Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
-    Later(("limits", "trial"), _given, "end a trial at a deadline", "write `trial: null`"),
-    Later(("limits", "stall"), _given, "end a stalled trial", "write `stall: null`"),
-    Later(("limits", "sweep"), _given, "end a sweep at a deadline", "write `sweep: null`"),
     Later(("fuse",), _is_number, "fuse a given number of lanes", "write `fuse: auto`"),
     Later(("study",), _given, "plan a study", "leave `study` out"),
     Later(("stop",), _given, "stop a sweep by a rule", "leave `stop` out"),
     Later(("warm_start",), _given, "learn from another sweep", "leave `warm_start` out"),
-    Later(("isolate",), _given, "run each trial in a process of its own", "leave `isolate` out"),
 )
 
 

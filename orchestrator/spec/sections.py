@@ -118,12 +118,14 @@ def one_resources(value: Any) -> Any:
 class Limits(Section):
     """What ends attempts, trials, workers or the sweep. Durations: 90s, 10m, 1.5h, or seconds."""
 
-    trial: Duration | None = Field(default=None, description="Longest run of a trial. Later version.", examples=["10m"])
+    trial: Duration | None = Field(
+        default=None, description="Longest run of a trial; then it is ended.", examples=["10m"]
+    )
     stall: Duration | None = Field(
-        default=None, description="Longest silence of a trial. Later version.", examples=["5m"]
+        default=None, description="Longest time without a report; then it is ended.", examples=["5m"]
     )
     sweep: Duration | None = Field(
-        default=None, description="Longest run of the sweep. Later version.", examples=["2h"]
+        default=None, description="Longest run of the sweep, over all sessions; then it drains.", examples=["2h"]
     )
     attempts: int = Field(default=3, ge=1, description="Charged executions of a trial before it fails.", examples=[3])
     workers: int | None = Field(

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
 from ..task import Scalar
 from . import conditions, fragments, postponed, rules
+from .commands import check_command
 from .document import dump, parse_document, read_text
 from .faults import Fault, from_validation
 from .known import check_enqueue
@@ -59,7 +60,9 @@ class Sweep(Section):
         examples=["train.py:train"],
     )
     command: Text | None = Field(
-        default=None, description="A command to run instead. Later version.", examples=["python t.py"]
+        default=None,
+        description="A command to run instead, with {placeholders}; metrics are JSON lines of its output.",
+        examples=["python train.py --lr {lr}"],
     )
     metric: Metric = Field(description="The reported or returned metric that is optimised.", examples=["val_loss"])
     direction: Literal["minimize", "maximize"] = Field(
@@ -107,7 +110,9 @@ class Sweep(Section):
     warm_start: Wish | None = Field(
         default=None, description="A sweep to learn from. Later version.", examples=["NAME"]
     )
-    isolate: Literal["process"] | None = Field(default=None, description="Later version.", examples=["process"])
+    isolate: Literal["process"] | None = Field(
+        default=None, description="process: each trial in a process of its own.", examples=["process"]
+    )
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -122,6 +127,8 @@ class Sweep(Section):
     def _check(self) -> None:
         rules.check_code(self.task, self.command)
         rules.check_names(self.grid, self.search, self.fixed)
+        if self.command is not None:
+            check_command(self.command, [*self.grid, *self.search, *self.fixed])
         rules.check_configurations(self.search, self.sampler.name, self.configurations)
         if self.pruner is not None:
             rules.check_pruner(self.pruner, bool(self.search), self.generation_size)

@@ -87,11 +87,19 @@ def test_a_launch_that_cannot_be(words: list[str], message: str, project: Path, 
 def test_failures_beyond_tolerance_exit_with_1(project: Path, call) -> None:
     shown = run(call, "fixed.crash=0.3")
     assert shown.exit_code == 1
-    assert "tiny finished: 28/28 trials, 20 complete, 8 failed" in shown.stdout
-    assert "8 trials failed: 8 user_error. The last ones:" in shown.stdout
-    assert "8 of 28 trials failed (28.6%), and limits.failures allows 10.0%" in shown.stdout
+    assert "tiny stopped by failures: " in shown.stdout and "user_error. The last ones:" in shown.stdout
+    assert "%), and limits.failures allows 10.0%" in shown.stdout
+    assert "Most failed by user_error" in shown.stdout and "goes on with the" in shown.stdout
     assert "RuntimeError: the learning rate 1.0 is too large" in shown.stdout
     assert "again: swathe rerun tiny" in shown.stdout
+
+
+def test_a_sweep_stopped_by_failures_goes_on(project: Path, call) -> None:
+    run(call, "fixed.crash=0.3")
+    shown = run(call, "fixed.crash=0.3", "limits.failures=1.0")
+    assert shown.exit_code == 0
+    assert "tiny finished: 28/28 trials, 20 complete, 8 failed" in shown.stdout
+    assert "8 trials failed: 8 user_error. The last ones:" in shown.stdout
 
 
 def test_failures_within_tolerance_exit_with_0(project: Path, call) -> None:
@@ -110,7 +118,7 @@ def test_divergence_is_a_result(project: Path, call) -> None:
 def test_a_sweep_without_any_result_says_so_without_a_report(project: Path, call) -> None:
     shown = run(call, "fixed.crash=0.0")
     assert shown.exit_code == 1
-    assert "0 complete, 28 failed" in shown.stdout
+    assert "tiny stopped by failures: " in shown.stdout and " 0 complete" in shown.stdout
     assert "report:" not in shown.stdout
     assert call("best", "tiny").stdout.startswith("No configuration of tiny is complete yet")
 

@@ -50,7 +50,7 @@ def test_the_first_signal_drains(number: signal.Signals, project: Path, call) ->
     assert told["status"] == "drained"
     assert 0 < told["trials"]["decided"] == told["trials"]["complete"] < 28
     again = call("run", "sweep.yaml", "--cluster", "inline", "--set", "fixed.sleep=0.05")
-    assert again.exit_code == 0
+    assert again.exit_code == 0, again.output
     assert f"going on: {told['trials']['decided']} of 28 trials were decided before" in again.stdout
     assert status(project, call)["trials"]["complete"] == 28
 

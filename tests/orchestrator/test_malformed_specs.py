@@ -150,7 +150,6 @@ def values_of(text: str) -> Any:
 
 
 LATER: tuple[tuple[str, str, int], ...] = (
-    ("task: train.py:train", "command: python train.py --lr {lr}", 2),
     ("metric: val_loss", "metric: [val_loss, time]", 3),
     (SAMPLER, "sampler: nsga2", 14),
     (SAMPLER, "sampler: {name: cmaes}", 14),
@@ -159,15 +158,11 @@ LATER: tuple[tuple[str, str, int], ...] = (
     ("seed: 0", "pruner: percentile", 18),
     ("seed: 0", "pruner: {name: hyperband}", 18),
     ("resources: {cpus: 1, gpus: 0}", "resources: [{when: {width: 64}, cpus: 1}, {cpus: 2}]", 15),
-    ("attempts: 3", "trial: 10m", 16),
-    ("attempts: 3", "stall: 90", 16),
-    ("attempts: 3", "sweep: 1.5h", 16),
     ("fuse: auto", "fuse: 8", 17),
     ("seed: 0", "study: transfer", 18),
     ("seed: 0", "study: {kind: transfer}", 18),
     ("seed: 0", "stop: {value: 0.1}", 18),
     ("seed: 0", "warm_start: other", 18),
-    ("seed: 0", "isolate: process", 18),
 )
 
 

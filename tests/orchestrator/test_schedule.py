@@ -297,3 +297,61 @@ def test_a_restored_state_equals_the_one_that_was_dumped(seed: int, until: int, 
     run_out(restored, order=random.Random(seed + 1))
     assert restored.closed == "finished"
     assert restored.undecided == 0
+
+
+def test_the_trial_that_is_known_to_have_run_is_charged_and_the_others_go_back() -> None:
+    state = ScheduleState(plan(cells=(CellPlan("a", {}),), configurations=64, generation=64, sequential=False))
+    lease = first_lease(state, "w")
+    state.handle(TrialsEnded(1.0, "w", lease.number, (complete(lease.assignments[0].trial),)))
+    (grant,) = of(GrantLease, state.handle(LeaseWanted(1.0, "w")))
+    held = [each.trial for each in grant.lease.assignments]
+    assert len(held) > 3
+    done = state.handle(WorkerLost(5.0, "w", held[2], Cause.TIMEOUT, began=2.0))
+    (charged,) = of(RecordAttempt, done)
+    assert (charged.trial, charged.cause, charged.attempt) == (held[2], Cause.TIMEOUT, 1)
+    state.validate()
+    (alone,) = of(GrantLease, state.handle(LeaseWanted(6.0, "v")))
+    assert [(each.trial, each.attempt) for each in alone.lease.assignments] == [(held[2], 2)]
+    state.handle(TrialsEnded(7.0, "v", alone.lease.number, (complete(held[2], 2),)))
+    (next_one,) = of(GrantLease, state.handle(LeaseWanted(7.0, "v")))
+    assert [each.trial for each in next_one.lease.assignments][:2] == held[:2]
+    assert all(each.attempt == 1 for each in next_one.lease.assignments)
+
+
+def test_a_deadline_decides_when_no_attempt_is_left() -> None:
+    state = ScheduleState(plan(attempts=1))
+    (assignment,) = first_lease(state, "w").assignments
+    (record,) = of(RecordOutcome, state.handle(WorkerLost(9.0, "w", assignment.trial, Cause.STALLED, 4.0, "silent")))
+    outcome = record.outcome
+    assert (outcome.cause, outcome.started, outcome.ended, outcome.error) == (Cause.STALLED, 4.0, 9.0, "silent")
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [(Cause.USER_ERROR, "failures"), (Cause.TIMEOUT, "failures"), (Cause.DIVERGED, "finished")],
+)
+def test_too_many_failures_close_the_sweep_and_it_can_go_on(cause: Cause, reason: str) -> None:
+    size = plan(configurations=50, sequential=False, attempts=1, failures=0.25)
+
+    def outcome(trial: TrialKey, attempt: int) -> Outcome:
+        return Outcome(trial, attempt, State.FAIL, cause) if trial.configuration % 2 else complete(trial, attempt)
+
+    state = ScheduleState(size)
+    run_out(state, order=random.Random(3), outcome=outcome)
+    assert state.closed == reason
+    if reason == "failures":
+        decided = size.trials - state.undecided
+        assert 10 <= decided < size.trials
+        restored = ScheduleState.restore(size, state.dump())
+        run_out(restored, order=random.Random(3))
+        assert restored.closed == "finished" and restored.undecided == 0
+
+
+def test_a_few_failures_at_the_beginning_close_nothing() -> None:
+    state = ScheduleState(plan(failures=0.4, attempts=1, configurations=20, generation=20, sequential=False))
+
+    def outcome(trial: TrialKey, attempt: int) -> Outcome:
+        return Outcome(trial, attempt, State.FAIL, Cause.USER_ERROR) if trial.configuration < 2 else complete(trial)
+
+    run_out(state, order=random.Random(0), outcome=outcome)
+    assert state.closed == "finished"
