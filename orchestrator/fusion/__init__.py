@@ -1,0 +1,25 @@
+"""Trial fusion: many trials of equal shape as lanes of one program on one device."""
+
+from __future__ import annotations
+
+from .data import Data
+from .errors import ProgramError
+from .lanes import Flush, Lanes
+from .optim import Optimizer, adam, adamw, sgd
+from .program import Program
+from .schedules import constant, cosine, linear
+
+__all__ = [
+    "Data",
+    "Flush",
+    "Lanes",
+    "Optimizer",
+    "Program",
+    "ProgramError",
+    "adam",
+    "adamw",
+    "constant",
+    "cosine",
+    "linear",
+    "sgd",
+]

@@ -1,0 +1,133 @@
+"""How many lanes fit and pay on a device, from a measurement that is made once and recorded.
+
+Time per step is taken as a + b K for K lanes: a is what a step costs whatever it does, b what a lane adds. The plan is
+a function of the measurement alone, so a sweep that is resumed, or repeated from its record, makes the same packs.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psutil
+import torch
+
+from .lanes import Lanes
+from .program import Params, Program, Seeds
+from .trees import leaves
+
+FEW, MANY = 2, 8  # lanes measured; one lane would be computed as two
+SHARE = 0.5  # of the free memory that lanes may take
+GAIN = 1.05  # times as fast as plain trials lanes must be to be worth it
+SIZES = sorted({2**i * k // 2 for i in range(1, 11) for k in (2, 3)} - {1536})  # 2, 3, 4, 6, ..., 1024 lanes
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Seconds of one step of a plain trial, of `FEW` lanes and of `MANY`; bytes that a lane takes and that are free."""
+
+    plain: float
+    few: float
+    many: float
+    lane_bytes: int
+    free_bytes: int
+
+
+def plan(measured: Measurement, trials: int) -> int:
+    """Lanes of a pack for `trials` trials of this shape; 0 where plain trials are as fast, or two lanes do not fit.
+
+    As many as bring the cost of a lane within a tenth of b, as far as memory and the number of trials allow.
+    """
+    slope = (measured.many - measured.few) / (MANY - FEW)
+    each = max(slope, measured.many / MANY / 100, 1e-9)  # noise can turn the slope around
+    fixed = max(measured.many - MANY * each, 0.0)
+    fitting = int(SHARE * measured.free_bytes / max(measured.lane_bytes, 1))
+    if min(fitting, trials) < 2:
+        return 0
+    enough = next((size for size in SIZES if size >= 10 * fixed / each), SIZES[-1])
+    lanes = min(enough, max(size for size in SIZES if size <= fitting), trials)
+    return lanes if (fixed / lanes + each) * GAIN <= measured.plain else 0
+
+
+def measure(
+    program: Program,
+    params: Params,
+    seeds: Seeds,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Measurement:
+    """Trains a few steps of a plain trial and of packs of it, in turns. Takes about a second."""
+
+    def pack(lanes: int, fused: bool = True) -> Lanes:
+        return Lanes(program, [params] * lanes, [seeds] * lanes, device=device, dtype=dtype, fused=fused)
+
+    packs = (pack(1, fused=False), pack(FEW), pack(MANY))
+    plain, few, many = _seconds(packs, device, clock)
+    lane_bytes = (_bytes(packs[2], device) - _bytes(packs[1], device)) // (MANY - FEW)
+    return Measurement(plain, few, many, lane_bytes, _free(device))
+
+
+def _seconds(packs: Sequence[Lanes], device: str, clock: Callable[[], float], rounds: int = 5) -> list[float]:
+    """Of one step of each: the fastest of some rounds, since others can only slow a step down."""
+    cuda = torch.device(device).type == "cuda"
+
+    def timed(pack: Lanes, steps: int) -> float:
+        start = clock()
+        pack.run(steps)
+        if cuda:
+            torch.cuda.synchronize(device)
+        return (clock() - start) / steps
+
+    for pack in packs:
+        timed(pack, 2)  # the recording, and first calls of kernels
+    steps = [max(1, min(50, int(0.02 / max(timed(pack, 1), 1e-6)))) for pack in packs]
+    times = [[timed(pack, count) for pack, count in zip(packs, steps, strict=True)] for _ in range(rounds)]
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def _bytes(pack: Lanes, device: str) -> int:
+    """What the pack and one step of it take at most, data aside."""
+    held = sum(x.nbytes for x in leaves(pack.state))
+    if torch.device(device).type != "cuda":
+        return held + pack.peak
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    pack.step()
+    torch.cuda.synchronize(device)
+    return held + torch.cuda.max_memory_allocated(device) - before
+
+
+def _free(device: str) -> int:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def halving(run: Callable[[int], T], lanes: int) -> tuple[T, int]:
+    """`run(lanes)` with half as many lanes after each time it runs out of memory; its result, and the lanes it had.
+
+    With one lane the error is raised: then it is the trial that does not fit.
+    """
+    while True:
+        try:
+            return run(lanes), lanes
+        except (MemoryError, RuntimeError) as error:
+            if lanes == 1 or not out_of_memory(error):
+                raise
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        lanes //= 2
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the device or the host had no memory left; torch says so of the host's in words only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
