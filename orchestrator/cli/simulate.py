@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,7 +54,7 @@ def command(spec: Path, overrides: tuple[str, ...], json: bool, workers: tuple[i
     sweep = load(spec, overrides)
     for text in sweep.warnings:
         warn(text)
-    world = _world(sweep, **options)
+    world = _world(sweep, options)
     done = [_simulated(sweep, world, count, options["draw"]) for count in workers or (2,)]
     if json:
         shown = {"name": sweep.name, "trials": trials(sweep), "source": world.source}
@@ -79,32 +79,31 @@ def _simulated(sweep: Sweep, world: World, workers: int, draw: int) -> Summary:
     return Summary.of(simulate(plan_of(sweep), search_of(sweep), world.workload, cluster, draw), world.workload)
 
 
-def _world(
-    sweep: Sweep,
-    knobs: Sequence[str],
-    draw: int,
-    curves: str | None,
-    synthetic: str | None,
-    without_checkpoints: bool,
-    directory: Path,
-) -> World:
+def _world(sweep: Sweep, options: Mapping[str, Any]) -> World:
     if sweep.pruner is not None and plan_of(sweep).rungs is None:
         raise NotYetSupported(f"pruner {sweep.pruner.name} cannot be simulated yet; add --set pruner=null")
-    if curves and synthetic:
+    if options["curves"] and options["synthetic"]:
         raise SpecError("--curves and --synthetic are two sources of trials; leave one of them out")
-    turned = parse_knobs(knobs)
-    cluster = Cluster(checkpoints=not without_checkpoints)
-    shape = {name: turned.pop(name) for name in CURVE_KNOBS if name in turned}
-    if curves is None:
-        kind, knobbed = synthetic or KINDS[0], Knobs(**{"steps": _steps(sweep), **shape})
-        workload = Synthetic(kind, sweep.search, draw, knobbed, minimize=sweep.direction == "minimize")
-        return World(workload, replace(cluster, **turned), f"synthetic {kind} curves of {knobbed.steps} steps")
+    knobs = parse_knobs(options["knobs"])
+    shape = {name: knobs.pop(name) for name in CURVE_KNOBS if name in knobs}
+    world = _recorded(shape, options) if options["curves"] else _synthetic(sweep, shape, options)
+    return replace(world, cluster=replace(world.cluster, checkpoints=not options["without_checkpoints"], **knobs))
+
+
+def _recorded(shape: Mapping[str, Any], options: Mapping[str, Any]) -> World:
+    """The trials of an earlier sweep, and what its cluster took beside them."""
     if shape:
         raise SpecError(f"--knob {min(shape)} shapes synthetic trials, and --curves takes recorded ones; leave it out")
-    pilot = Pilot.read(find(curves, directory))
-    cluster = replace(cluster, startup=pilot.startup, overhead=pilot.overhead)
+    pilot = Pilot.read(find(options["curves"], options["directory"]))
+    cluster = Cluster(startup=pilot.startup, overhead=pilot.overhead)
     source = f"{len(pilot.trials)} recorded trials of {pilot.sweep.name}"
-    return World(Recorded(pilot.trials, list(pilot.sweep.grid)), replace(cluster, **turned), source)
+    return World(Recorded(pilot.trials, list(pilot.sweep.grid)), cluster, source)
+
+
+def _synthetic(sweep: Sweep, shape: Mapping[str, Any], options: Mapping[str, Any]) -> World:
+    kind, knobs = options["synthetic"] or KINDS[0], Knobs(**{"steps": _steps(sweep), **shape})
+    workload = Synthetic(kind, sweep.search, options["draw"], knobs, minimize=sweep.direction == "minimize")
+    return World(workload, Cluster(), f"synthetic {kind} curves of {knobs.steps} steps")
 
 
 def parse_knobs(texts: Sequence[str]) -> dict[str, Any]:
