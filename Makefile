@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.swathe-installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test faults lint bench clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# All of the fault suite; `make test` runs the quick part. SEEDS sweeps are killed at random, about an hour on 2 cores.
+SEEDS ?= 100
+faults: setup
+	$(BIN)/python -m pytest tests/faults --faults=all --seeds=$(SEEDS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from .errors import SwatheError
+from .errors import SchedulerLost, SwatheError
+from .faultpoints import reach
 from .isolation import pinned_threads
 from .ledger import Owner
 from .ledger.tables import url_of
@@ -88,6 +89,7 @@ class SchedulerActor:
 
     async def run(self) -> str:
         """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
+        reach("scheduler.started")
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
         beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
         try:
@@ -194,6 +196,7 @@ class WorkerActor:
 
     def run(self, scheduler: Any) -> bool:
         """Work until dismissed; False means that a trial left threads behind and this process should end."""
+        reach("worker.started")
         os.chdir(self._working_directory)
         with pinned_threads(max(1, int(self._cpus))):
             sweep = _sweep_in(self._folder)
@@ -233,9 +236,12 @@ def run_embedded(
                 if isinstance(error.cause, SwatheError):
                     raise error.cause from None
                 raise
-            except RayActorError as error:
-                cause = getattr(error, "cause", None)
-                raise cause if isinstance(cause, SwatheError) else error from None
+            except RayError as error:
+                if isinstance(cause := getattr(error, "cause", None), SwatheError):
+                    raise cause from None
+                raise SchedulerLost(
+                    f"the scheduler of {folder.name} died; was it killed, or memory short? The same command goes on"
+                ) from None
 
 
 @contextmanager

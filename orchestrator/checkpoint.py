@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from . import storage
+from .faultpoints import reach
+
 State = bytes | Path | Mapping[str, Any]
 
 _BYTES, _FOLDER, _ARRAYS, _TENSORS, _TREE = "state.bin", "folder", "numpy.safetensors", "torch.safetensors", "tree.json"
@@ -29,21 +32,27 @@ class StateError(TypeError):
 def save(state: State | Callable[[], State], folder: Path) -> None:
     """Keep `state` (or what it returns, when it is callable) as `folder`, whole before it has that name, durable.
 
-    Raises `StateError` for anything but bytes, a folder, or a mapping as described above.
+    Raises `StateError` for anything but bytes, a folder, or a mapping as described above, and `StorageError` when the
+    disk does not take it.
     """
     value = state() if callable(state) else state
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary, former = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("tmp", "old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
-        _write(value, temporary)
-        for path in [*temporary.rglob("*"), temporary]:
-            _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-        _sync(folder.parent)
+        with storage.told(folder):
+            temporary.mkdir(parents=True)
+            _write(value, temporary)
+            for path in [*temporary.rglob("*"), temporary]:
+                _sync(path)
+            reach("checkpoint.written")
+            if folder.exists():
+                folder.rename(former)
+            temporary.rename(folder)
+            _sync(folder.parent)
+        reach("checkpoint.renamed")
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, former):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def load(folder: Path) -> State:

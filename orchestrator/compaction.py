@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from . import schema, storage
+from .faultpoints import reach
 from .ledger import Ledger, PartRange, Reader, SweepRecord, Tail
 from .ledger.tables import url_of
 from .messages import TrialKey
@@ -54,7 +55,10 @@ class Shape(NamedTuple):
 
 
 def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> int:
-    """Write all that has been committed, unfinished parts first; return the number of parts."""
+    """Write all that has been committed, unfinished parts first; return the number of parts.
+
+    Raises `OwnershipLost` when another driver has taken over, even while a part was being written.
+    """
     written = 0
     for part, retired in ledger.retired().items():
         tables = read_part(folder, part, shape, retired)
@@ -62,12 +66,31 @@ def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> i
         storage.write_table(folder / "metrics", part_name(part), tables.metrics)
         ledger.forget_retired(part)
     while (part := ledger.plan_part()) is not None:
+        reach("part.planned")
         tail = reader.tail(part)
-        storage.write_table(folder / "trials", part_name(part), trials_table(tail.trials, shape))
-        storage.write_table(folder / "metrics", part_name(part), metrics_table(tail.blobs))
+        if part in tail.parts:
+            # Finished by a later driver while this one slept, and its blobs are gone: the next look at the ledger
+            # says so. Writing it from what is left would destroy it.
+            continue
+        try:
+            storage.write_table(folder / "trials", part_name(part), trials_table(tail.trials, shape))
+            storage.write_table(folder / "metrics", part_name(part), metrics_table(tail.blobs))
+        except FileNotFoundError:
+            # A later driver took this one for dead and removed its unfinished file; asking the ledger says so.
+            ledger.heartbeat()
+            raise
+        reach("part.written")
         ledger.finish_part(part)
+        reach("part.finished")
         written += 1
     return written
+
+
+def remove_remains(folder: Path, reader: Reader) -> None:
+    """Leave of all parts only those that the ledger knows; the others were begun by drivers that died."""
+    names = {part_name(part) for part in reader.tail().parts}
+    for table in ("trials", "metrics"):
+        storage.remove_remains(folder / table, "part-", names)
 
 
 def read_tables(folder: Path) -> Tables:

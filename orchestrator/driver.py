@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import resuming, signals
 from .changes import Changes
-from .errors import Interrupted, LedgerError, NotYetSupported, SpecError
+from .errors import Interrupted, LedgerEmpty, NotYetSupported, SpecError
 from .isolation import pinned_threads
 from .ledger import Reader, SweepRecord
 from .ledger.tables import url_of
@@ -124,10 +124,13 @@ def _check_cluster(launch: Launch) -> None:
 
 def _existing(url: str, name: str) -> SweepRecord | None:
     """The sweep, or None when its ledger was made and the driver died before it was filled."""
-    reader = Reader(url, name)
+    try:
+        reader = Reader(url, name)
+    except LedgerEmpty:
+        return None
     try:
         return reader.sweep()
-    except LedgerError:
+    except LedgerEmpty:
         return None
     finally:
         reader.close()

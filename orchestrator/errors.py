@@ -23,8 +23,20 @@ class LedgerError(SwatheError):
     """The sweep's ledger cannot be opened, read or written."""
 
 
+class LedgerEmpty(LedgerError):
+    """The ledger was begun by a driver that died before it was filled."""
+
+
+class StorageError(SwatheError):
+    """A file of the sweep cannot be written or read."""
+
+
 class SweepLive(SwatheError):
     """Another driver owns this sweep and was alive a moment ago."""
+
+
+class SchedulerLost(SwatheError):
+    """The process of the sweep's scheduler, or the cluster that it ran on, has died."""
 
 
 class OwnershipLost(SwatheError):

@@ -24,6 +24,8 @@ from types import ModuleType
 import numpy as np
 import threadpoolctl
 
+from .storage import told
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -207,7 +209,8 @@ class _TrialOutput(io.TextIOBase):
 
     def release(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with told(self._path):
+                self._file.close()
             self._file = None
 
 

@@ -14,10 +14,10 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, cast
 
-from . import checkpoint
+from . import checkpoint, storage
 from .commands import CommandFailed
 from .deadlines import NO_DEADLINES, Deadlines, Stopwatch, TrialFailed
-from .errors import Interrupted
+from .errors import Interrupted, StorageError
 from .isolation import isolated, watched_threads
 from .layout import artifacts_path, checkpoints_path, log_path
 from .messages import Assignment, Cause, Outcome, State, Verdict
@@ -159,9 +159,14 @@ class Runner:
             except (Interrupted, BdbQuit):
                 # Told to stop by the user, here or in a debugger: no outcome; it runs again when the sweep goes on.
                 raise Interrupted from None
+            except StorageError:
+                raise
             except BaseException as caught:
                 error = caught
             handle.close()
+        if isinstance(error, OSError) and error.errno in storage.DISK_ERRORS:
+            # No outcome either: with room on the disk it would have ended otherwise.
+            raise StorageError(f"trial {trial_key} cannot write: {error}; mend that, and the same command goes on")
         outcome = self._judge(assignment, recorder, result, error, (started, time.time()))
         return outcome, left
 

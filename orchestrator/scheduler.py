@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import amending, storage
-from .compaction import PART_ROWS, Shape, write_parts
+from .compaction import PART_ROWS, Shape, remove_remains, write_parts
 from .events import (
     CancelRequested,
     CloseSweep,
@@ -31,6 +31,7 @@ from .events import (
     TrialsEnded,
     WorkerLost,
 )
+from .faultpoints import reach
 from .layout import checkpoints_path
 from .ledger import CANCEL, DRAIN, Batch, Ledger, Owner, Reader
 from .messages import Loss, Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
@@ -116,6 +117,7 @@ class Scheduler:
         self._committed = self._clock()
         self._compacted = self._clock()
         self._fresh = 0
+        self._finished = False
 
     @property
     def closed(self) -> str | None:
@@ -154,6 +156,7 @@ class Scheduler:
         for request, suggestions in proposed:
             self._remember(request.cell, suggestions)
         requests = [self._request(each) for each in instructions if isinstance(each, ProposeGeneration)]
+        reach("reply.before")
         return Ticked(self._replies(pushes, instructions), requests)
 
     def compact(self, *, everything: bool = False) -> int:
@@ -162,11 +165,14 @@ class Scheduler:
         if not (everything or late or self._fresh >= PART_ROWS):
             return 0
         self._compacted, self._fresh = self._clock(), 0
-        return write_parts(self._folder, self._ledger, self._reader, self._shape)
+        written = write_parts(self._folder, self._ledger, self._reader, self._shape)
+        if everything:
+            remove_remains(self._folder, self._reader)
+        return written
 
     def close(self) -> None:
         """Let go of the ledger; nothing of a finished sweep is to be started again."""
-        if self.closed == "finished":
+        if self._finished:
             storage.remove_tree(self._folder / "checkpoints")
         self._ledger.close()
         self._reader.close()
@@ -220,11 +226,13 @@ class Scheduler:
         )
         if batch.proposals or outcomes or batch.pauses or batch.attempts or batch.late or rows or leases or closing:
             self._ledger.commit(batch)
-        elif self._clock() - self._committed >= HEARTBEAT_SECONDS:
+        elif not 0.0 <= self._clock() - self._committed < HEARTBEAT_SECONDS:
+            # Due, or the clock was set back.
             self._ledger.heartbeat()
         else:
             return
         self._committed = self._clock()
+        self._finished = self._finished or batch.status == "finished"
         self._partial -= {record.outcome.trial for record, _ in outcomes}
         self._clear_checkpoints(batch)
         self._fresh += len(outcomes) + sum(blob.count for _, blob in rows)
@@ -234,8 +242,8 @@ class Scheduler:
         for pause in batch.pauses:
             if pause.outcome.kept:
                 self._keeping.add(pause.outcome.trial)
-                kept = checkpoints_path(self._folder, pause.outcome.trial)
-                storage.remove_tree(kept, but=str(pause.outcome.steps))
+                assert pause.outcome.steps is not None, "a state is kept at a step"
+                storage.remove_earlier(checkpoints_path(self._folder, pause.outcome.trial), pause.outcome.steps)
         for record, _ in batch.outcomes:
             if record.outcome.trial in self._keeping:
                 self._keeping.discard(record.outcome.trial)
@@ -261,6 +269,7 @@ class Scheduler:
         for each in instructions:
             match each:
                 case GrantLease(lease=lease):
+                    reach("lease.granted")
                     replies[lease.worker] = Reply(lease=lease)
                 case DismissWorker(worker=worker):
                     replies[worker] = Reply(dismissed=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .faultpoints import reach
 from .messages import (
     Assignment,
     Lease,
@@ -150,6 +151,7 @@ class Worker:
                     break
                 self._note(self._unsent.begin(assignment.trial))
                 outcome, left = self._runner.run(assignment, self._unsent.add, self._verdict)
+                reach("trial.ended")
                 self._unsent.end(outcome)
                 if left:
                     return False
@@ -177,8 +179,11 @@ class Worker:
 
     def _push(self, lease: int, *, wants_lease: bool) -> Reply:
         with self._pushing:
+            reach("worker.pushing")
             outcomes, rows, running = self._unsent.take()
+            reach("worker.taken")
             reply = self._exchange(Push(self.name, lease, outcomes, rows, wants_lease, running))
+            reach("worker.pushed")
             self._returned = self._returned or reply.returned
             self._verdicts.update(reply.verdicts)
             return reply

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..errors import LedgerError
+from ..errors import LedgerEmpty, LedgerError
 from ..messages import Cause, State, TrialKey
 from . import tables as t
 from .writing import HEARTBEAT_LIMIT, Owner, PartRange
@@ -117,7 +117,7 @@ class Reader:
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == self.name)).one_or_none()
         if row is None:
-            raise LedgerError(f"the ledger holds no sweep named {self.name}")
+            raise LedgerEmpty(f"the ledger holds no sweep named {self.name}")
         return SweepRecord(
             name=row.name,
             spec=row.spec,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import psutil
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError
 
-from ..errors import LedgerError
+from ..errors import LedgerEmpty, LedgerError
 
+LOCK_SECONDS = 30.0
+
+_DEFECTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InternalError, sqlite3.NotSupportedError)
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "glusterfs", "9p"}
 
 metadata = sa.MetaData()
@@ -155,27 +158,41 @@ def open_engine(url: str, *, create: bool = False) -> sa.Engine:
         raise LedgerError(f"{path} does not exist; `swathe run` makes it when it starts a sweep")
     if create:
         _refuse_network_filesystem(path)
-    engine = sa.create_engine(url, connect_args={"timeout": 30.0})
-    event.listen(engine, "connect", _prepare_sqlite)
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+    event.listen(engine, "connect", _prepare_new if create else _prepare)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", lambda context: _explain(path, context.original_exception))
     try:
         if create:
-            metadata.create_all(engine)
-        with engine.begin() as connection:
-            _add_what_is_new(connection)
+            with engine.execution_options(writing=True).begin() as connection:
+                metadata.create_all(connection)
+        with engine.connect() as connection:
+            outdated = _is_outdated(connection)
+        if outdated:
+            with engine.execution_options(writing=True).begin() as connection:
+                _add_what_is_new(connection)
+        with engine.connect() as connection:
             connection.execute(sa.select(sweep.c.name).limit(1))
-    except DatabaseError as error:
+    except LedgerError:
         engine.dispose()
-        raise LedgerError(f"{path} cannot be used as a ledger: {error.orig}; restore it from a copy") from None
+        raise
     return engine
+
+
+def _is_outdated(connection: sa.Connection) -> bool:
+    """Whether an earlier version has made the ledger; one without any tables is new instead."""
+    have = sa.inspect(connection)
+    names = set(have.get_table_names())
+    if sweep.name not in names:
+        return False
+    known = {name: {each["name"] for each in have.get_columns(name)} for name in names}
+    return any(not known.get(table.name, set()) >= set(table.c.keys()) for table in metadata.sorted_tables)
 
 
 def _add_what_is_new(connection: sa.Connection) -> None:
     """Bring a ledger of an earlier version up to this one: its tables and columns are a subset of ours."""
     have = sa.inspect(connection)
     names = set(have.get_table_names())
-    if sweep.name not in names:
-        return
     metadata.create_all(connection)
     for table in metadata.sorted_tables:
         known = {each["name"] for each in have.get_columns(table.name)} if table.name in names else set(table.c.keys())
@@ -185,16 +202,47 @@ def _add_what_is_new(connection: sa.Connection) -> None:
                 connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {text}")
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _explain(path: Path, error: BaseException) -> None:
+    """Raise `LedgerError` for what has happened to the file; what is a defect of Swathe stays as it is."""
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _DEFECTS):
+        return
+    if "no such table" in str(error):
+        raise LedgerEmpty(f"{path} has no tables; `swathe run` makes them when it starts a sweep") from None
+    if "locked" in str(error):
+        raise LedgerError(
+            f"{path} has been locked by another process for {LOCK_SECONDS:.0f} s; end that one (`fuser {path}` names "
+            "it), and the same command goes on"
+        ) from None
+    if isinstance(error, sqlite3.OperationalError):
+        raise LedgerError(f"{path} cannot be used: {error}; mend that, and the same command goes on") from None
+    raise LedgerError(f"{path} cannot be used as a ledger: {error}; restore it from a copy") from None
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
-    # FULL: a commit is on the disk when it returns. WAL: readers never wait for the writer.
-    connection.execute("PRAGMA journal_mode=WAL")
+    # A commit is on the disk when it returns.
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _prepare_new(connection: sqlite3.Connection, record: object) -> None:
+    _prepare(connection, record)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            # Readers never wait for the writer. The file remembers it.
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            # Another driver makes the same file, and here SQLite does not wait by itself.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: sa.Connection) -> None:
     # The driver's own transaction control begins one only at the first write, so reads would not be of one moment.
-    connection.exec_driver_sql("BEGIN")
+    # One that reads before it writes must be the writer from the start, or it fails when another comes in between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
 
 
 def _refuse_network_filesystem(path: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import psutil
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from ..errors import LedgerError, OwnershipLost, SweepLive
 from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
+from ..faultpoints import reach
 from ..messages import Cause, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
 from ..schedule import Decision, Snapshot
 from . import rows as r
@@ -81,12 +83,24 @@ class Ledger:
 
     @staticmethod
     def create(url: str, name: str, record: Mapping[str, Any]) -> None:
-        """Begin a sweep: `record` has its `spec` (YAML), `root` and declared `metrics`. Not claimed yet."""
+        """Begin a sweep: `record` has its `spec` (YAML), `root` and declared `metrics`. Not claimed yet.
+
+        Raises `SweepLive` when another driver has just done so.
+        """
         engine = t.open_engine(url, create=True)
         row = {"amendments": [], "epoch": 0, "heartbeat": 0.0, "owner": {}, "status": "new", "commits": 0, "leases": 0}
-        with engine.begin() as connection:
-            connection.execute(sa.insert(t.sweep).values(name=name, created=time.time(), **row, **record))
-        engine.dispose()
+        reach("ledger.made")
+        try:
+            with engine.begin() as connection:
+                connection.execute(sa.insert(t.sweep).values(name=name, created=time.time(), **row, **record))
+        except IntegrityError:
+            raise SweepLive(
+                f"sweep {name} was begun by another driver at this moment; look at it with `swathe status {name}`, "
+                "or replace it with --takeover"
+            ) from None
+        finally:
+            engine.dispose()
+        reach("ledger.created")
 
     def claim(self, owner: Owner, *, force: bool = False) -> None:
         """Become the one writer. Raises `SweepLive` when another driver is alive, unless `force`."""
@@ -101,6 +115,7 @@ class Ledger:
             values = {"epoch": self._epoch, "owner": asdict(owner), "heartbeat": self._claimed, "status": "running"}
             # What was asked of an earlier driver is not asked of this one.
             connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(wish=None, **values))
+        reach("ledger.claimed")
 
     @property
     def spent(self) -> float:
@@ -131,6 +146,8 @@ class Ledger:
             for record, _ in batch.outcomes:
                 if record.outcome.trial in batch.partial:
                     self._settle_rows(connection, record, number)
+            reach("ledger.commit.before")
+        reach("ledger.commit.after")
 
     def heartbeat(self) -> None:
         """Say that this driver lives."""
