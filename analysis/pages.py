@@ -84,7 +84,7 @@ class Page:
 def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
     """The page of a sweep from its ended trials, with or without a study, finished or not, failed or not."""
     total = len(sweep.cells) * sweep.per_cell * sweep.seeds
-    best = best_configurations(trials, sweep.direction)
+    best = best_configurations(trials, sweep.directions[sweep.objective])
     tables = [*_best_table(best, sweep), *_failure_table(trials)]
     common = {"name": sweep.name, "status": _status(trials, total), "provisional": _provisional(trials, total)}
     study = infer_study(sweep)
@@ -97,14 +97,18 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
 
 
 def _transfer(trials: pd.DataFrame, sweep: Sweep, study: TransferStudy, tables: Sequence[Table]) -> dict[str, Any]:
-    options = {"axis": study.axis, "hyperparameter": study.hyperparameter, "direction": sweep.direction}
+    options = {
+        "axis": study.axis,
+        "hyperparameter": study.hyperparameter,
+        "direction": sweep.directions[sweep.objective],
+    }
     verdicts = judge_by(trials, study.by, **options)
-    groups = plots.group_curves(trials, study, "value", sweep.direction)
+    groups = plots.group_curves(trials, study, "value", sweep.directions[sweep.objective])
     limits = plots.loss_limits(groups, verdicts)
     figures = [
         _picture(
             group_label(study.by, key),
-            plots.loss_figure(curves, verdicts[key], limits, sweep.metric),
+            plots.loss_figure(curves, verdicts[key], limits, sweep.objective),
             f"Line: mean over {curves.seeds} seeds. Band: lowest to highest seed. Diamond: optimum with its 95%"
             " interval; an arrow: censored. Cross: diverged, the smaller the fewer seeds.",
         )
@@ -118,9 +122,9 @@ def _transfer(trials: pd.DataFrame, sweep: Sweep, study: TransferStudy, tables: 
         )
     )
     return {
-        "verdicts": [_statement(key, verdict, study, sweep.metric) for key, verdict in verdicts.items()],
+        "verdicts": [_statement(key, verdict, study, sweep.objective) for key, verdict in verdicts.items()],
         "figures": figures,
-        "tables": [_level_table(key, verdict, study, sweep.metric) for key, verdict in verdicts.items()] + [*tables],
+        "tables": [_level_table(key, verdict, study, sweep.objective) for key, verdict in verdicts.items()] + [*tables],
         "method": METHOD,
     }
 
@@ -185,14 +189,14 @@ def _plain(trials: pd.DataFrame, best: Sequence[BestRow], sweep: Sweep, notes: S
                 "No configuration has a result yet." if trials.empty else "No configuration has a result.",
             ]
         }
-    choose = min if sweep.direction == "minimize" else max
+    choose = min if sweep.directions[sweep.objective] == "minimize" else max
     top = choose(best, key=lambda row: row.value)
     where = f" in {top.label}" if len(best) > 1 else ""
     sentence = (
-        f"The best final {spoken(sweep.metric)} is {_value(top)}{where}, with {_params(top.params) or 'no search'}."
+        f"The best final {spoken(sweep.objective)} is {_value(top)}{where}, with {_params(top.params) or 'no search'}."
     )
     caption = "Dot: a configuration's mean over its seeds. Diamond: the best of its cell, with its standard error."
-    figure = plots.configurations_figure(trials, best, sweep.metric)
+    figure = plots.configurations_figure(trials, best, sweep.objective)
     return {"result": [*notes, sentence], "figures": [_picture("Configurations", figure, caption)]}
 
 
@@ -201,7 +205,7 @@ def _best_table(best: Sequence[BestRow], sweep: Sweep) -> list[Table]:
         return []
     heads = (
         Head("cell"),
-        Head(f"final {spoken(sweep.metric)}", number=True),
+        Head(f"final {spoken(sweep.objective)}", number=True),
         Head("with"),
         Head("configuration", number=True),
         Head("seeds", number=True),

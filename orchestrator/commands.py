@@ -40,7 +40,7 @@ def command_task(sweep: Sweep) -> Task:
     """The command of `sweep` as a task. Raises `TaskError` when there is no such program."""
     assert sweep.command is not None
     deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
-    command = Command(sweep.command, sweep.root, sweep.metric, deadlines)
+    command = Command(sweep.command, sweep.root, sweep.objectives, deadlines)
     first = words_of(sweep.command)[0]
     if all(piece.name is None for piece in first):
         _find_program("".join(piece.text for piece in first), sweep.root)
@@ -49,11 +49,11 @@ def command_task(sweep: Sweep) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Runs `text` in `root` for one trial after another; `metric` is the objective."""
+    """Runs `text` in `root` for one trial after another."""
 
     text: str
     root: Path
-    metric: str
+    objectives: tuple[str, ...]
     deadlines: Deadlines = NO_DEADLINES
 
     def __call__(self, trial: Trial) -> dict[str, float] | None:
@@ -63,7 +63,7 @@ class Command:
             notes = Path(scratch) / "report.jsonl"
             notes.touch()
             start = Start(words, self.root, _environment(trial, notes))
-            heard = _Heard(trial, self.metric)
+            heard = _Heard(trial, self.objectives)
             kills = out_of_memory_kills()
             with Group(start, subprocess.PIPE, subprocess.PIPE) as group, notes.open("rb") as reported:
                 status = self._listen(group, reported, heard)
@@ -108,10 +108,10 @@ class _Heard:
     """What a command says: metrics to the trial, other lines to its log."""
 
     trial: Trial
-    metric: str
+    objectives: tuple[str, ...]
     reports: int = 0
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))
-    _last: float | None = None
+    _last: dict[str, float] = field(default_factory=dict[str, float])
     _final: dict[str, float] = field(default_factory=dict[str, float])
 
     def line(self, text: str) -> None:
@@ -121,7 +121,7 @@ class _Heard:
             self.other(text)
             return
         step, metrics = found
-        self._last = metrics.get(self.metric, self._last)
+        self._last.update((name, metrics[name]) for name in self.objectives if name in metrics)
         self.reports += 1
         if step is None:
             self._final.update(metrics)
@@ -134,10 +134,8 @@ class _Heard:
         print(text)
 
     def result(self) -> dict[str, float] | None:
-        """The metrics of lines without a step, the last of each; the objective is the last one of all lines."""
-        if self._last is not None:
-            return {**self._final, self.metric: self._last}
-        return self._final or None
+        """The metrics of lines without a step, the last of each; an objective is the last one of all lines."""
+        return {**self._final, **self._last} or None
 
 
 @dataclass(slots=True)

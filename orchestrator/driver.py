@@ -86,10 +86,12 @@ def run(
 
 def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
     """The sweep's folder, made when it is new; raises when it holds another sweep or is being driven by another."""
-    if task.metrics and sweep.metric not in task.metrics:
-        near = get_close_matches(sweep.metric, task.metrics, n=1, cutoff=0.0)
+    for metric in sweep.objectives if task.metrics else ():
+        if metric in task.metrics:
+            continue
+        near = get_close_matches(metric, task.metrics, n=1, cutoff=0.0)
         raise SpecError(
-            f"metric {sweep.metric!r} is none that task {task.name} reports ({', '.join(task.metrics)}); "
+            f"metric {metric!r} is none that task {task.name} reports ({', '.join(task.metrics)}); "
             f"did you mean metric: {near[0]}?"
         )
     # Absolute, because a trial in this process may change the working directory.

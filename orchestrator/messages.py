@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from .cutoffs import Curve, Cutoffs
+
 Scalar = bool | int | float | str
 
 
@@ -77,7 +79,8 @@ class Assignment:
     """One trial inside a lease, with all its parameters (grid, fixed and searched).
 
     It pauses at its first report with a step of `pause_at` or more, and starts from the checkpoint of step
-    `resume_from`; None means never, and from the beginning.
+    `resume_from`; None means never, and from the beginning. `cutoffs` end it by its own curve; where the sweep has
+    such, `curve` is what it reported until `resume_from`.
     """
 
     trial: TrialKey
@@ -85,6 +88,8 @@ class Assignment:
     params: Mapping[str, Scalar]
     pause_at: int | None = None
     resume_from: int | None = None
+    cutoffs: Cutoffs | None = None
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +105,10 @@ class Lease:
 class Outcome:
     """How one attempt of a trial ended, or, where `state` is WAITING, paused.
 
-    `value` is the objective (None after FAIL), `metrics` the other declared final metrics, `steps` the last step
+    `value` is the first objective (None after FAIL), `metrics` the other declared final metrics, `steps` the last step
     reported, `started` and `ended` Unix seconds, `error` a traceback or "". `kept` says that a paused trial's state
-    was saved at `steps`; a cause of PREEMPTED, that it paused because it was asked to and not at a rung.
+    was saved at `steps`; a cause of PREEMPTED, that it paused because it was asked to and not at a rung. `curve` is
+    what a complete or paused trial has reported of the metric that it is pruned by, where cutoffs are made of that.
     """
 
     trial: TrialKey
@@ -116,6 +122,7 @@ class Outcome:
     ended: float = 0.0
     error: str = ""
     kept: bool = False
+    curve: Curve = ()
 
 
 @dataclass(frozen=True, slots=True)

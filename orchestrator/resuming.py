@@ -17,7 +17,7 @@ from .errors import SpecError, SwatheError
 from .ledger import Ledger, Reader, Revision, SweepRecord, copy_as, editing
 from .ledger.tables import url_of
 from .ledger.writing import refuse_live
-from .scheduler import search_of
+from .planning import search_of
 from .spec import Sweep, parse
 
 PROVENANCE = "provenance.json"

@@ -5,61 +5,65 @@ from __future__ import annotations
 import math
 import threading
 import time
-import traceback
 from bdb import BdbQuit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, cast
 
 from . import checkpoint, storage
-from .commands import CommandFailed
-from .deadlines import NO_DEADLINES, Deadlines, Stopwatch, TrialFailed
+from .cutoffs import Follower
+from .deadlines import NO_DEADLINES, Deadlines, Stopwatch
 from .errors import Interrupted, StorageError
 from .isolation import isolated, watched_threads
 from .layout import artifacts_path, checkpoints_path, log_path
 from .messages import Assignment, Cause, Outcome, State, Verdict
+from .outcomes import UnusableResult, cause_of, describe, read_result
 from .schema import MetricRow
 from .spec import Sweep
-from .task import StopTrial, Task, Trial, as_number
-
-ERROR_CHARACTERS = 20_000
+from .task import StopTrial, Task, Trial
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What all trials of a sweep share. `metrics` are the declared final metrics, `metric` among them.
+    """What all trials of a sweep share. `metrics` are the declared final metrics, the `objectives` first.
+
+    The pruner looks at the objective `watched`, or the first.
 
     `quiet` trials print into their log file, others where the process does.
     """
 
     train: Callable[[Trial], Any]
-    metric: str
+    objectives: tuple[str, ...]
     metrics: tuple[str, ...]
     seed: int
     folder: Path
     device: str = "cpu"
     quiet: bool = True
     deadlines: Deadlines = NO_DEADLINES
+    watched: str | None = None
 
     @classmethod
     def of(cls, sweep: Sweep, task: Task, folder: Path) -> RunContext:
         """The context of `sweep`, whose results go to `folder`."""
         device = "cuda:0" if sweep.resources.gpus else "cpu"
         deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
-        metrics = declared_metrics(sweep, task)
-        return cls(task.train, sweep.metric, metrics, sweep.seed, folder.resolve(), device, deadlines=deadlines)
+        return cls(
+            task.train,
+            sweep.objectives,
+            declared_metrics(sweep, task),
+            sweep.seed,
+            folder.resolve(),
+            device,
+            deadlines=deadlines,
+            watched=sweep.watched,
+        )
 
 
 def declared_metrics(sweep: Sweep, task: Task) -> tuple[str, ...]:
-    """The final metrics that are columns of `trials`: the objective first, then the others the task promises."""
-    return (sweep.metric, *(name for name in task.metrics if name != sweep.metric))
-
-
-class UnusableResult(Exception):
-    """What the training function returned cannot be recorded; the message is for the user."""
+    """The final metrics that are columns of `trials`: the objectives first, then the others the task promises."""
+    return (*sweep.objectives, *(name for name in task.metrics if name not in sweep.objectives))
 
 
 class Ending(Enum):
@@ -73,22 +77,31 @@ class Ending(Enum):
 
 @dataclass(slots=True)
 class Recorder:
-    """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report.
+    """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report; `last` holds objectives.
 
     `checkpoints` is the folder for the trial's states, one below it for each step. Once the trial has been stopped
     nothing more is recorded, even if it swallows the `StopTrial`.
     """
 
     assignment: Assignment
-    metric: str
+    objectives: tuple[str, ...]
+    watched: str
     checkpoints: Path
     add: Callable[[MetricRow], None]
     verdict: Callable[[], Verdict]
     stopwatch: Stopwatch
     ending: Ending | None = None
     kept: bool = False
-    last: float | None = None
+    last: dict[str, float] = field(default_factory=dict[str, float])
     steps: int | None = None
+    curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    follower: Follower | None = None
+
+    def __post_init__(self) -> None:
+        given = self.assignment
+        self.curve.extend(given.curve or ())
+        if given.cutoffs is not None:
+            self.follower = Follower(given.cutoffs, given.curve or ())
 
     def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None:
         """Record `metrics`; raises `StopTrial` when the trial is to end here."""
@@ -96,10 +109,9 @@ class Recorder:
             raise StopTrial
         self.record(step, metrics, final=False)
         self.steps = step
-        if self.metric in metrics:
-            self.last = metrics[self.metric]
+        self.last.update((name, metrics[name]) for name in self.objectives if name in metrics)
         self.stopwatch.report()
-        ending = self._due(step, state)
+        ending = self._due(step, metrics, state)
         if ending in (Ending.RUNG, Ending.PREEMPTED) and state is not None:
             checkpoint.save(cast(checkpoint.State, state), self.checkpoints / str(step))
             self.kept = True
@@ -114,12 +126,15 @@ class Recorder:
         for metric, value in metrics.items():
             self.add(MetricRow(name, attempt, step, now, metric, value, final))
 
-    def _due(self, step: int, state: object) -> Ending | None:
-        if self.last is not None and not math.isfinite(self.last):
+    def _due(self, step: int, metrics: Mapping[str, float], state: object) -> Ending | None:
+        if not all(map(math.isfinite, self.last.values())):
             return Ending.DIVERGED
         pause_at = self.assignment.pause_at
-        if pause_at is not None and step >= pause_at and self.last is not None:
+        if pause_at is not None and step >= pause_at and self.watched in self.last:
             return Ending.RUNG
+        if self.assignment.curve is not None and self.watched in metrics and self._cut(step, metrics[self.watched]):
+            assert self.assignment.cutoffs is not None
+            return Ending.RUNG if self.assignment.cutoffs.votes else Ending.STOPPED
         match self.verdict():
             case Verdict.STOP:
                 return Ending.STOPPED
@@ -128,6 +143,10 @@ class Recorder:
                 return Ending.PREEMPTED
             case _:
                 return None
+
+    def _cut(self, step: int, value: float) -> bool:
+        self.curve.append((step, value))
+        return self.follower is not None and self.follower.crossed(step, value)
 
 
 @dataclass(slots=True)
@@ -147,7 +166,8 @@ class Runner:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
         checkpoints = checkpoints_path(context.folder, trial_key)
-        recorder = Recorder(assignment, context.metric, checkpoints, add, verdict, Stopwatch(context.deadlines))
+        told = (context.objectives, context.watched or context.objectives[0])
+        recorder = Recorder(assignment, *told, checkpoints, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
         started = time.time()
         error: BaseException | None = None
@@ -216,81 +236,32 @@ class Runner:
             case Ending.DIVERGED:
                 return ended(State.FAIL, cause=Cause.DIVERGED)
             case Ending.STOPPED:
-                return ended(State.PRUNED, value=recorder.last)
+                return ended(State.PRUNED, **self._reached(recorder))
             case Ending.RUNG:
-                return ended(State.WAITING, value=recorder.last, kept=recorder.kept)
+                curve = tuple(recorder.curve)
+                return ended(State.WAITING, kept=recorder.kept, curve=curve, **self._reached(recorder))
             case Ending.PREEMPTED:
-                return ended(State.WAITING, value=recorder.last, kept=recorder.kept, cause=Cause.PREEMPTED)
+                kept = {"kept": recorder.kept, "curve": tuple(recorder.curve), "cause": Cause.PREEMPTED}
+                return ended(State.WAITING, **kept, **self._reached(recorder))
             case None:
                 pass
         if error is not None:
-            return ended(State.FAIL, cause=cause_of(error), error=describe(error))
+            return ended(State.FAIL, cause=cause_of(error), error=describe(error, __file__))
         try:
-            returned = read_result(result, self.context.metric, recorder.last)
+            returned = read_result(result, self.context.objectives, recorder.last)
         except UnusableResult as unusable:
             return ended(State.FAIL, cause=Cause.USER_ERROR, error=str(unusable))
         declared = {name: value for name, value in returned.items() if name in self.context.metrics}
         others = {name: value for name, value in returned.items() if name not in self.context.metrics}
         if others:
             recorder.record(None, others, final=True)
-        value = returned[self.context.metric]
-        if not math.isfinite(value):
+        values = [returned[name] for name in self.context.objectives]
+        if not all(map(math.isfinite, values)):
             return ended(State.FAIL, cause=Cause.DIVERGED, metrics=declared)
-        return ended(State.COMPLETE, value=value, metrics=declared)
+        return ended(State.COMPLETE, value=values[0], metrics=declared, curve=tuple(recorder.curve))
 
-
-def cause_of(error: BaseException) -> Cause:
-    """The cause that an exception stands for."""
-    if isinstance(error, TrialFailed):
-        return error.cause
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Cause.OUT_OF_MEMORY
-    return Cause.USER_ERROR
-
-
-def describe(error: BaseException) -> str:
-    """The traceback as the user needs it: without our own frames, bounded in length, its end kept."""
-    if isinstance(error, TrialFailed | CommandFailed):
-        return str(error)
-    if isinstance(error, SystemExit):
-        first = f"the training function called sys.exit({error.code!r}); return the metrics instead\n"
-    else:
-        first = ""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    text = first + "".join(traceback.format_exception(type(error), error, frames))
-    return text if len(text) <= ERROR_CHARACTERS else "[...]\n" + text[-ERROR_CHARACTERS:]
-
-
-def read_result(result: Any, metric: str, last: float | None) -> dict[str, float]:
-    """The final metrics that a training function returned, the objective among them.
-
-    A mapping of names to numbers; a number, which is the objective; or None when the objective was reported. Raises
-    `UnusableResult` for anything else.
-    """
-    if result is None:
-        if last is None:
-            raise UnusableResult(
-                f"the training function returned None and never reported {metric!r}; "
-                f"return {{{metric!r}: value}} or call trial.report(step, {metric}=value)"
-            )
-        return {metric: last}
-    if not isinstance(result, Mapping):
-        return {metric: _number(metric, result)}
-    if metric not in result:
-        names = [str(name) for name in result]
-        near = get_close_matches(metric, names, n=1, cutoff=0.0) if names else []
-        hint = f"; did you mean metric: {near[0]}?" if near else ""
-        raise UnusableResult(
-            f"the spec's metric is {metric!r}, "
-            f"but the training function returned {', '.join(names) or 'no metric'}{hint}"
-        )
-    return {str(name): _number(str(name), value) for name, value in result.items()}
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return as_number(value)
-    except (TypeError, ValueError) as error:
-        raise UnusableResult(f"the training function returned {error} for metric {name!r}") from None
+    def _reached(self, recorder: Recorder) -> dict[str, Any]:
+        """The objectives as a trial that has not come to its end has reported them last."""
+        first, *others = self.context.objectives
+        others = {name: recorder.last[name] for name in others if name in recorder.last}
+        return {"value": recorder.last.get(first), "metrics": others}

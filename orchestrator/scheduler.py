@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import amending, storage
+from . import storage
 from .compaction import PART_ROWS, Shape, remove_remains, write_parts
+from .cutting import Cutting
 from .events import (
     CancelRequested,
     CloseSweep,
@@ -35,9 +36,9 @@ from .faultpoints import reach
 from .layout import checkpoints_path
 from .ledger import CANCEL, DRAIN, Batch, Ledger, Owner, Reader
 from .messages import Loss, Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
-from .schedule import CellPlan, Plan, Rungs, ScheduleState
-from .search import Request, Search
-from .spec import Sweep
+from .planning import plan_of, search_of
+from .schedule import ScheduleState
+from .search import Request
 
 # Also the longest time until a wish of another process is seen.
 HEARTBEAT_SECONDS = 2.0
@@ -50,39 +51,6 @@ class Ticked:
 
     replies: Mapping[str, Reply] = field(default_factory=dict[str, Reply])
     requests: Sequence[Request] = ()
-
-
-def plan_of(sweep: Sweep, amendments: Sequence[str] = ()) -> Plan:
-    """The sweep as the schedule sees it, having grown by `amendments`."""
-    return Plan(
-        cells=tuple(CellPlan(cell.key, {**cell.values, **sweep.fixed}) for cell in sweep.cells),
-        configurations=sweep.per_cell,
-        replicates=sweep.seeds,
-        generation=sweep.generation_size,
-        lag=sweep.lag,
-        sequential=search_of(sweep).sequential,
-        attempts=sweep.limits.attempts,
-        minimize=sweep.direction == "minimize",
-        rungs=rungs_of(sweep),
-        failures=sweep.limits.failures,
-        views=amending.views(sweep, amendments),
-    )
-
-
-def rungs_of(sweep: Sweep) -> Rungs | None:
-    """Where and how the sweep prunes."""
-    pruner = sweep.pruner
-    if pruner is None:
-        return None
-    if pruner.name == "top":
-        return Rungs(pruner.min_step, keep=pruner.keep, limit=1)
-    return Rungs(pruner.min_step, pruner.reduction or 3)
-
-
-def search_of(sweep: Sweep) -> Search:
-    """The sweep's sampler."""
-    minimize = sweep.direction == "minimize"
-    return Search(sweep.sampler.name, sweep.search, sweep.seed, minimize, sweep.startup, sweep.enqueue or ())
 
 
 class Scheduler:
@@ -105,9 +73,10 @@ class Scheduler:
         record = self._reader.sweep()
         self._shape = Shape.read(record)
         sweep = self._shape.sweep
-        snapshot = self._ledger.snapshot()
+        snapshot = self._ledger.snapshot(sweep.objectives[1:])
         self.search = search_of(sweep)
         self._state = ScheduleState.restore(plan_of(sweep, record.amendments), snapshot)
+        self._cutting = Cutting(sweep, self._state, folder)
         self._history: dict[str, list[Mapping[str, Scalar]]] = {cell.key: [] for cell in sweep.cells}
         for cell, _, suggestions in snapshot.proposals:
             self._remember(cell, suggestions)
@@ -151,6 +120,7 @@ class Scheduler:
                 rows += ((push.lease, blob) for blob in push.rows)
             for event in self._events_of(push):
                 instructions += self._state.handle(event)
+        instructions = self._cutting.take_in(instructions)
         self._partial.update(blob.running for _, blob in rows if blob.running)
         self._commit(instructions, rows, [(r.cell, r.generation, suggestions) for r, suggestions in proposed])
         for request, suggestions in proposed:

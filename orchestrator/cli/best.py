@@ -57,7 +57,8 @@ def command(name: str, directory: Path, json: bool) -> None:
 def best_rows(opened: Opened, trials: pd.DataFrame) -> list[Best]:
     """The best configuration of every cell that has one, from the ended `trials`, in the order of the grid."""
     sweep = opened.sweep
-    found = {row.cell: row for row in summary.best_configurations(trials, sweep.direction)}
+    direction = sweep.directions[sweep.objective]
+    found = {row.cell: row for row in summary.best_configurations(trials, direction)}
     rows: list[Best] = []
     for cell in sweep.cells:
         if (row := found.get(cell.key)) is not None:
@@ -87,7 +88,7 @@ def _described(sweep: Sweep, rows: Sequence[Best]) -> dict[str, Any]:
 
 def show_best(sweep: Sweep, rows: Sequence[Best]) -> None:
     """The best configurations as a table, or cell by cell where that is too wide."""
-    numbers = (sweep.metric, "std. error", "seeds")
+    numbers = (sweep.objective, "std. error", "seeds")
     shown = table(*sweep.grid, *numbers, "trials", "parameters", right=numbers)
     for row in rows:
         values = [word(value) for value in row.cell.values.values()]
@@ -98,7 +99,7 @@ def show_best(sweep: Sweep, rows: Sequence[Best]) -> None:
     for row in rows:
         mean, error, seeds = _numbers(sweep, row)
         where = f"{settings(row.cell.values)}: " if row.cell.values else ""
-        show(Text(f"{where}{sweep.metric} {mean}, std. error {error}, {seeds} seeds, trials {_trials(row)}"))
+        show(Text(f"{where}{sweep.objective} {mean}, std. error {error}, {seeds} seeds, trials {_trials(row)}"))
         show(Padding(Text(settings(row.params)), (0, 0, 0, 4)))
 
 

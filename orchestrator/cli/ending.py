@@ -52,7 +52,7 @@ def _tell_tolerance(opened: Opened, now: Standing, finished: Finished) -> None:
 def _tell_results(opened: Opened) -> None:
     trials = load.trials(opened.folder)
     if rows := best_rows(opened, trials):
-        click.echo(f"\nThe best mean {opened.sweep.metric} of each cell:\n")
+        click.echo(f"\nThe best mean {opened.sweep.objective} of each cell:\n")
         show_best(opened.sweep, rows[:MOST_CELLS])
         if len(rows) > MOST_CELLS:
             click.echo(f"and {len(rows) - MOST_CELLS} more: `swathe best {opened.handle}`")

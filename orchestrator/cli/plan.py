@@ -13,7 +13,7 @@ import click
 from ..errors import SpecError
 from ..spec import Sweep, load
 from .options import directory_option, json_option, set_option, spec_argument
-from .printing import as_json, duration, number, show, table, warn, word
+from .printing import as_json, duration, goal, number, show, table, warn, word
 
 if TYPE_CHECKING:
     from ..simulation.forecast import Forecast, Range
@@ -138,7 +138,7 @@ def _described(sweep: Sweep) -> dict[str, Any]:
 
 
 def _show(sweep: Sweep) -> None:
-    click.echo(f"{sweep.name}: {sweep.task or sweep.command}, {sweep.direction} {sweep.metric}\n")
+    click.echo(f"{sweep.name}: {sweep.task or sweep.command}, {goal(sweep)}\n")
     shown = table("what", "count", "how", right=("count",), folding=("how",))
     shown.show_header = False
     for line in _lines(sweep):

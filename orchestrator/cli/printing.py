@@ -18,6 +18,8 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 
+from ..spec import Sweep
+
 PIPE_WIDTH = 1000
 
 
@@ -55,6 +57,12 @@ def warn(text: str) -> None:
     # A terminal would break lines inside words; a log keeps the line whole.
     folded = textwrap.wrap(said, shutil.get_terminal_size().columns) if sys.stderr.isatty() else [said]
     click.echo("\n".join(folded), err=True)
+
+
+def goal(sweep: Sweep) -> str:
+    """What is optimised: `minimize val_loss and cost`."""
+    named = {way: [name for name, each in sweep.directions.items() if each == way] for way in sweep.directions.values()}
+    return ", ".join(f"{way} {' and '.join(names)}" for way, names in named.items())
 
 
 def table(*columns: str, right: Iterable[str] = (), folding: Iterable[str] = ()) -> Table:

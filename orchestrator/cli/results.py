@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from ...analysis import digest, load
-from ..scheduler import plan_of
+from ..planning import plan_of
 from ..schema import PARAM
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..errors import NotYetSupported, SpecError
-from ..scheduler import plan_of, search_of
+from ..planning import plan_of, search_of
 from ..simulation import Cluster, Knobs, Synthetic, Workload, simulate
 from ..simulation.growth import KINDS
 from ..simulation.pilot import Pilot
@@ -102,7 +102,9 @@ def _recorded(shape: Mapping[str, Any], options: Mapping[str, Any]) -> World:
 
 def _synthetic(sweep: Sweep, shape: Mapping[str, Any], options: Mapping[str, Any]) -> World:
     kind, knobs = options["synthetic"] or KINDS[0], Knobs(**{"steps": _steps(sweep), **shape})
-    workload = Synthetic(kind, sweep.search, options["draw"], knobs, minimize=sweep.direction == "minimize")
+    workload = Synthetic(
+        kind, sweep.search, options["draw"], knobs, minimize=sweep.directions[sweep.objective] == "minimize"
+    )
     return World(workload, Cluster(), f"synthetic {kind} curves of {knobs.steps} steps")
 
 

@@ -107,7 +107,7 @@ def remainder(cells: Sequence[CellStanding], shown: Sequence[CellStanding]) -> s
 
 
 def _rank(sweep: Sweep, value: Any) -> float:
-    return value if sweep.direction == "minimize" else -value
+    return value if sweep.directions[sweep.objective] == "minimize" else -value
 
 
 def _cell(sweep: Sweep, cell: Cell, progress: CellProgress | None) -> CellStanding:
@@ -127,7 +127,7 @@ def _cell(sweep: Sweep, cell: Cell, progress: CellProgress | None) -> CellStandi
             diverged=diverged,
             failed=failed - diverged,
         ),
-        progress.lowest if sweep.direction == "minimize" else progress.highest,
+        progress.lowest if sweep.directions[sweep.objective] == "minimize" else progress.highest,
     )
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from ..ledger import Failure
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
-from .printing import as_json, moment, near, number, settings, show, table, timestamp, word
+from .printing import as_json, goal, moment, near, number, settings, show, table, timestamp, word
 from .standing import CellStanding, Standing, least_finished, remainder, standing
 
 MOST_CELLS = 40
@@ -83,7 +83,7 @@ def _show(opened: Opened, now: Standing) -> None:
     counts, sweep = now.counts, opened.sweep
     click.echo(f"{opened.record.name}: {opened.condition}, {counts.decided} of {counts.total} trials decided")
     click.echo(f"{counts.as_text()}, {counts.open} waiting or running, {now.retried} attempts retried")
-    click.echo(f"started {moment(timestamp(opened.record.created))}, {sweep.direction} {sweep.metric}\n")
+    click.echo(f"started {moment(timestamp(opened.record.created))}, {goal(sweep)}\n")
     show_cells(now, MOST_CELLS)
 
 

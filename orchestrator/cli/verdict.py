@@ -25,7 +25,11 @@ def show_verdict(sweep: Sweep, trials: pd.DataFrame) -> None:
     study = infer_study(sweep)
     if study is None:
         return
-    options = {"axis": study.axis, "hyperparameter": study.hyperparameter, "direction": sweep.direction}
+    options = {
+        "axis": study.axis,
+        "hyperparameter": study.hyperparameter,
+        "direction": sweep.directions[sweep.objective],
+    }
     try:
         verdicts = judge_by(trials, study.by, **options)
     except SwatheError as error:

@@ -30,6 +30,7 @@ def pause_row(name: str, pause: Pause) -> dict[str, Any]:
         "started": outcome.started,
         "ended": outcome.ended,
         "kept": outcome.kept,
+        "curve": outcome.curve,
     }
     return {
         "sweep": name,
@@ -45,6 +46,7 @@ def decode_pause(row: Any) -> Pause:
     """The inverse of `pause_row`, from a row with its columns as attributes."""
     told = json.loads(row.outcome)
     told["cause"] = Cause(told["cause"]) if told["cause"] else None
+    told["curve"] = tuple((step, value) for step, value in told.get("curve", ()))
     outcome = Outcome(TrialKey(row.cell, row.configuration, row.replicate), state=State.WAITING, **told)
     return Pause(outcome, row.lease, row.worker, tuple(json.loads(row.lineage)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -122,10 +123,10 @@ class Ledger:
         """Seconds that drivers have worked on this sweep, this one included."""
         return self._spent_before + max(0.0, self._clock() - self._claimed)
 
-    def snapshot(self) -> Snapshot:
-        """What is needed to go on: see `Snapshot`."""
+    def snapshot(self, others: Sequence[str] = ()) -> Snapshot:
+        """What is needed to go on: see `Snapshot`. `others` are the names of further objectives."""
         with self._engine.connect() as connection:
-            return _read_snapshot(connection, self.name)
+            return _read_snapshot(connection, self.name, others)
 
     def partial_trials(self) -> set[TrialKey]:
         """Trials with acknowledged rows and no outcome yet."""
@@ -238,7 +239,7 @@ def refuse_live(name: str, owner: Mapping[str, Any], heartbeat: float, now: floa
     )
 
 
-def _read_snapshot(connection: sa.Connection, name: str) -> Snapshot:
+def _read_snapshot(connection: sa.Connection, name: str, others: Sequence[str]) -> Snapshot:
     row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == name)).one_or_none()
     if row is None:
         raise LedgerError(f"the ledger holds no sweep named {name}")
@@ -248,11 +249,13 @@ def _read_snapshot(connection: sa.Connection, name: str) -> Snapshot:
         for each in connection.execute(sa.select(t.generation).where(t.generation.c.sweep == name).order_by(*order))
     )
     c = t.trial.c
-    columns = (c.cell, c.configuration, c.replicate, c.state, c.cause, c.value, c.steps)
+    columns = (c.cell, c.configuration, c.replicate, c.state, c.cause, c.value, c.steps, c.metrics)
     decided = connection.execute(sa.select(*columns).where(c.sweep == name))
     decisions = {
-        TrialKey(cell, number, replicate): Decision(State(state), Cause(cause) if cause else None, value, steps)
-        for cell, number, replicate, state, cause, value, steps in decided
+        TrialKey(cell, number, replicate): Decision(
+            State(state), Cause(cause) if cause else None, value, steps, _values(metrics, others)
+        )
+        for cell, number, replicate, state, cause, value, steps, metrics in decided
     }
     key = (t.attempt.c.cell, t.attempt.c.configuration, t.attempt.c.replicate)
     charged = sa.and_(t.attempt.c.sweep == name, ~t.attempt.c.late, t.attempt.c.cause != Cause.PREEMPTED.value)
@@ -267,3 +270,9 @@ def _read_snapshot(connection: sa.Connection, name: str) -> Snapshot:
 def _insert(connection: sa.Connection, table: sa.Table, values: list[dict[str, Any]]) -> None:
     if values:
         connection.execute(sa.insert(table), values)
+
+
+def _values(metrics: str, names: Sequence[str]) -> tuple[float | None, ...]:
+    """The metrics of these names, of JSON that is only read where there are any."""
+    told = json.loads(metrics) if names else {}
+    return tuple(told.get(name) for name in names)

@@ -1,8 +1,19 @@
 """Pure scheduling: decisions as `ScheduleState.handle(event) -> [instruction]`, without clock, I/O or randomness."""
 
+from .curves import Curves, Percentile
 from .plan import CellPlan, Plan
 from .results import Decision, Observation, Snapshot
 from .rungs import Rungs
 from .state import ScheduleState
 
-__all__ = ["CellPlan", "Decision", "Observation", "Plan", "Rungs", "ScheduleState", "Snapshot"]
+__all__ = [
+    "CellPlan",
+    "Curves",
+    "Decision",
+    "Observation",
+    "Percentile",
+    "Plan",
+    "Rungs",
+    "ScheduleState",
+    "Snapshot",
+]

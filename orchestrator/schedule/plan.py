@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..cutoffs import Cutoffs
 from ..messages import Scalar
 from .rungs import Rungs
 
@@ -22,11 +23,15 @@ class Plan:
     """The numbers that decide what is run.
 
     `configurations` and `replicates` are per cell; `generation` is G and `lag` the number of generations whose values
-    a view leaves out. `sequential` says that the search reads values: generation g then waits for all of generation
-    g - 1 - lag, otherwise generations are opened as workers need them. `attempts` bounds the charged executions of a
-    trial. With `rungs`, the configurations of a generation race each other. `views` holds (generation, replicates):
-    from that generation on a view shows so many replicates of each configuration, whatever was added since.
-    More than the share `failures` of failed trials ends the sweep; None never does.
+    a view leaves out. `sequential` says that search or pruner read values: generation g then waits for all of
+    generation g - 1 - lag, otherwise generations are opened as workers need them. `attempts` bounds the charged
+    executions of a trial.
+
+    With `rungs`, the configurations of a generation race each other; with `cutoffs` a trial ends by its own curve, once
+    its replicates agree. Both look at the objective, or at the metric `watched`, of which `minimize` says what is good.
+    `others` are the names of further objectives. `views` holds (generation, replicates): from that generation on a view
+    shows so many replicates of each configuration, whatever was added since. More than the share `failures` of failed
+    trials ends the sweep; None never does.
     """
 
     cells: tuple[CellPlan, ...]
@@ -38,6 +43,9 @@ class Plan:
     attempts: int = 3
     minimize: bool = True
     rungs: Rungs | None = None
+    cutoffs: Cutoffs | None = None
+    watched: str | None = None
+    others: tuple[str, ...] = ()
     views: tuple[tuple[int, int], ...] = ()
     failures: float | None = None
 

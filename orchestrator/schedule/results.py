@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..messages import Cause, Pause, State, Suggestion, TrialKey
+from ..messages import Cause, Outcome, Pause, State, Suggestion, TrialKey
 from .plan import CellPlan, Plan
 from .rungs import Standing, standing
 
@@ -25,25 +25,30 @@ _DECIDED = {code: (state, None) for state, code in _SUCCESS.items()} | {
 
 
 class Decision(NamedTuple):
-    """A trial's final word. `value` is None unless it is COMPLETE or PRUNED; `steps` is the last one reported."""
+    """A trial's final word. `value` is None unless it is COMPLETE or PRUNED; `steps` is the last one reported.
 
-    state: State
-    cause: Cause | None
-    value: float | None
-    steps: int | None = None
-
-
-class Observation(NamedTuple):
-    """What a view shows of one configuration: state, cause and the mean value over its successful replicates.
-
-    RUNNING stands for unfinished; FAIL with cause None for a configuration that only its surroundings made fail.
-    `steps` is the lowest last step among its pruned replicates.
+    `others` are its values of further objectives, as many as the plan names.
     """
 
     state: State
     cause: Cause | None
     value: float | None
     steps: int | None = None
+    others: tuple[float | None, ...] = ()
+
+
+class Observation(NamedTuple):
+    """What a view shows of one configuration: state, cause and the mean value over its successful replicates.
+
+    RUNNING stands for unfinished; FAIL with cause None for a configuration that only its surroundings made fail.
+    `steps` is the lowest last step among its pruned replicates; `others` the means of further objectives.
+    """
+
+    state: State
+    cause: Cause | None
+    value: float | None
+    steps: int | None = None
+    others: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class CellResults:
         self.seconds: float | None = None
         self._plan = plan
         self._codes = bytearray()
-        self._values = array("d")
+        self._values = tuple(array("d") for _ in range(1 + len(plan.others)))
         self._steps = array("q")
 
     def __eq__(self, other: object) -> bool:
@@ -91,7 +96,8 @@ class CellResults:
     __hash__ = None  # type: ignore[assignment]
 
     def _facts(self) -> tuple[object, ...]:
-        decided = bytes(self._codes), self._values.tobytes(), self._steps.tobytes()
+        values = tuple(each.tobytes() for each in self._values)
+        decided = bytes(self._codes), values, self._steps.tobytes()
         return (self.cell.key, self.proposed, self.open, self.remaining, self.pauses, decided)
 
     def propose(self, generation: int, suggestions: tuple[Suggestion, ...]) -> None:
@@ -102,7 +108,8 @@ class CellResults:
         self.remaining[generation] = count
         self.open.update((suggestion.configuration, suggestion) for suggestion in suggestions)
         self._codes.extend(bytes(count))
-        self._values.extend([math.nan] * count)
+        for values in self._values:
+            values.extend([math.nan] * count)
         self._steps.extend([-1] * count)
 
     def pause(self, pause: Pause) -> None:
@@ -115,7 +122,8 @@ class CellResults:
         place = self._place(configuration, replicate)
         assert self._codes[place] == _OPEN, "a trial is decided once"
         self._codes[place] = _FAILURE[decision.cause] if decision.cause else _SUCCESS[decision.state]
-        self._values[place] = math.nan if decision.value is None else decision.value
+        for values, value in zip(self._values, (decision.value, *decision.others), strict=False):
+            values[place] = math.nan if value is None or decision.cause else value
         self._steps[place] = -1 if decision.steps is None else decision.steps
         generation = configuration // self._plan.generation
         self.remaining[generation] -= 1
@@ -135,7 +143,8 @@ class CellResults:
             return None
         state, cause = _DECIDED[self._codes[place]]
         steps = None if self._steps[place] < 0 else self._steps[place]
-        return Decision(state, cause, None if cause else self._values[place], steps)
+        value, *others = (None if cause or math.isnan(each[place]) else each[place] for each in self._values)
+        return Decision(state, cause, value, steps, tuple(others))
 
     def proposals(self) -> Iterator[tuple[str, int, tuple[Suggestion, ...]]]:
         """The proposed generations; of decided configurations the parameters are forgotten."""
@@ -168,17 +177,54 @@ class CellResults:
         return pauses[-1] if pauses else None
 
     def rungs_passed(self, configuration: int, replicate: int) -> list[float]:
-        """The values with which an open trial has paused at rungs, in their order."""
+        """The values with which an open trial has paused for others, in their order."""
         pauses = self.pauses.get((configuration, replicate), ())
-        return [each.outcome.value for each in pauses if not each.outcome.cause and each.outcome.value is not None]
+        values = [self._watched(each.outcome) for each in pauses if not each.outcome.cause]
+        return [value for value in values if value is not None]
+
+    def _watched(self, outcome: Outcome) -> float | None:
+        name = self._plan.watched
+        return outcome.value if name is None else outcome.metrics.get(name)
 
     def at_rung(self, trial: TrialKey) -> bool:
-        """Whether an open trial waits for others at the rung that its generation has reached."""
+        """Whether an open trial waits for others: for its replicates' votes, or at the rung of its generation."""
         passed = len(self.rungs_passed(trial.configuration, trial.replicate))
         if not passed:
             return False
+        if self._plan.rungs is None:
+            return self.outvoted(trial.configuration) is None
         rung, entrants = self.standing(trial.configuration // self._plan.generation)
         return trial.configuration in entrants and rung is not None and passed > rung
+
+    def parted(self, paused: Sequence[TrialKey]) -> tuple[list[TrialKey], list[TrialKey]]:
+        """Of trials of one generation that have paused for others, those that go on now, and those that end."""
+        if not paused:
+            return [], []
+        waiting = {trial for trial in paused if self.at_rung(trial)}
+        if self._plan.rungs is None:
+            ended = {trial for trial in paused if self.outvoted(trial.configuration)}
+        else:
+            entrants = self.standing(paused[0].configuration // self._plan.generation).entrants
+            ended = {trial for trial in paused if trial.configuration not in entrants}
+        going_on = [trial for trial in paused if trial not in waiting and trial not in ended]
+        return going_on, [trial for trial in paused if trial in ended]
+
+    def outvoted(self, configuration: int) -> bool | None:
+        """Whether most replicates of a configuration are behind their cutoffs; failed ones have no vote.
+
+        None while one has neither paused nor ended.
+        """
+        behind = good = 0
+        for replicate in range(self._plan.replicates):
+            decision = self.decision(configuration, replicate)
+            if decision is None:
+                if not self.rungs_passed(configuration, replicate):
+                    return None
+                behind += 1
+            else:
+                behind += decision.state is State.PRUNED
+                good += decision.state is State.COMPLETE
+        return behind > good
 
     def lineage(self, trial: TrialKey) -> tuple[int, ...]:
         """The leases whose rows a trial that starts now goes on from."""
@@ -198,11 +244,12 @@ class CellResults:
         known = [decision for decision in decisions if decision is not None]
         if len(known) < len(decisions):
             return Observation(State.RUNNING, None, None)
-        values = [decision.value for decision in known if decision.value is not None]
-        if 2 * len(values) >= len(known):
-            pruned = [decision.steps or 0 for decision in known if decision.state is State.PRUNED]
+        good = [decision for decision in known if decision.cause is None]
+        if 2 * len(good) >= len(known):
+            pruned = [decision.steps or 0 for decision in good if decision.state is State.PRUNED]
+            value, *others = (_mean(each) for each in zip(*((each.value, *each.others) for each in good), strict=True))
             state = State.PRUNED if pruned else State.COMPLETE
-            return Observation(state, None, math.fsum(values) / len(values), min(pruned, default=None))
+            return Observation(state, None, value, min(pruned, default=None), tuple(others))
         causes = [decision.cause for decision in known if decision.cause]
         for cause in (Cause.DIVERGED, Cause.USER_ERROR):
             if cause in causes:
@@ -223,12 +270,16 @@ class CellResults:
                 values.append(passed[rung])
             elif decision is None:
                 return None
-            elif decision.value is not None:
-                values.append(decision.value)
+            elif (value := self._final(decision)) is not None:
+                values.append(value)
         if 2 * len(values) < self._plan.replicates:
             return math.inf
         mean = math.fsum(values) / len(values)
         return mean if self._plan.minimize else -mean
+
+    def _final(self, decision: Decision) -> float | None:
+        name = self._plan.watched
+        return decision.value if name is None else decision.others[self._plan.others.index(name)]
 
     def _forget(self, generation: int) -> None:
         del self.remaining[generation]
@@ -238,3 +289,8 @@ class CellResults:
 
     def _place(self, configuration: int, replicate: int) -> int:
         return configuration * self._plan.replicates + replicate
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

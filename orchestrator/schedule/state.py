@@ -191,18 +191,10 @@ class ScheduleState:
         return [RecordPause(pause), *self._race(trial)]
 
     def _race(self, arrived: TrialKey) -> list[Instruction]:
-        """A trial has arrived at a rung or ended: promote and prune what that decides."""
-        if self.plan.rungs is None:
-            return []
-        cell = self._cells[arrived.cell]
-        generation = arrived.configuration // self.plan.generation
-        entrants = cell.standing(generation).entrants
-        numbers = self.plan.numbers(generation)
+        """A trial has paused for others or ended: promote and prune what that decides."""
+        numbers = self.plan.numbers(arrived.configuration // self.plan.generation)
         paused = sorted(each for each in self._paused if each.cell == arrived.cell and each.configuration in numbers)
-        going_on = [
-            trial for trial in paused if trial.configuration in entrants and not self._cells[trial.cell].at_rung(trial)
-        ]
-        leaving = [trial for trial in paused if trial.configuration not in entrants]
+        going_on, leaving = self._cells[arrived.cell].parted(paused)
         self._paused.difference_update(going_on, leaving)
         self._queue.promote(going_on)
         return [each for trial in leaving for each in self._prune(trial)]
@@ -230,7 +222,8 @@ class ScheduleState:
         first = cell.pauses.get((trial.configuration, trial.replicate))
         if first:
             outcome = replace(outcome, started=first[0].outcome.started)
-        decision = Decision(outcome.state, outcome.cause, outcome.value, outcome.steps)
+        others = tuple(outcome.metrics.get(name) for name in self.plan.others)
+        decision = Decision(outcome.state, outcome.cause, outcome.value, outcome.steps, others)
         cell.decide(trial.configuration, trial.replicate, decision)
         self._charges.pop(trial, None)
         self._undecided -= 1
@@ -275,9 +268,13 @@ class ScheduleState:
         if self.plan.rungs is not None:
             rung = cell.standing(trial.configuration // self.plan.generation).rung
             pause_at = None if rung is None else self.plan.rungs.step(rung)
+        curve = None if self.plan.cutoffs is None else ()
         if (pause := cell.last_pause(trial)) is not None and pause.outcome.kept:
-            resume_from = pause.outcome.steps
-        return Assignment(trial, attempt, params, pause_at, resume_from)
+            resume_from, curve = pause.outcome.steps, curve if curve is None else pause.outcome.curve
+        # Who has been voted on goes on to the end.
+        voted = cell.rungs_passed(trial.configuration, trial.replicate)
+        cutoffs = None if voted else self.plan.cutoffs
+        return Assignment(trial, attempt, params, pause_at, resume_from, cutoffs, curve)
 
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""

@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..messages import Cause, Scalar, State, Suggestion
 from ..schedule import Observation
 from ..spec.parameters import same
 from ..task import Choice, Float, Int, Lattice, Parameter
 from .points import active, seed_for, values_of
-from .records import Request, Settings, Space
+from .records import HISTORY, Request, Settings, Space
 
 if TYPE_CHECKING:
     import optuna
+
+
+class Told(NamedTuple):
+    """What Optuna is told of one configuration: `values` when it is COMPLETE or PRUNED, the latter at `step`."""
+
+    state: State
+    values: tuple[float, ...] = ()
+    step: int = 0
 
 
 def propose(search: Settings, request: Request) -> tuple[Suggestion, ...]:
@@ -23,38 +31,64 @@ def propose(search: Settings, request: Request) -> tuple[Suggestion, ...]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(parameter) for name, parameter in search.space.items()}
-    told = _told(request.observations, search.minimize)
-    finished = sum(each.state in (State.COMPLETE, State.PRUNED) for each in told)
+    history = [
+        (request.history[place], each)
+        for place, each in zip(*recalled(search, _told(request.observations, search.minimize)), strict=True)
+    ]
+    finished = sum(each.state in (State.COMPLETE, State.PRUNED) for _, each in history)
     proposed_by = "model" if finished >= search.startup else "random"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
-            direction="minimize" if search.minimize else "maximize",
+            directions=["minimize" if each else "maximize" for each in search.minimize],
             sampler=_sampler(search, seed_for(search.seed, request.cell, request.generation, search.sampler)),
         )
-        study.add_trials(
-            _frozen(_coordinates(search.space, params), distributions, each)
-            for params, each in zip(request.history, told, strict=True)
-        )
+        study.add_trials(_frozen(_coordinates(search.space, params), distributions, each) for params, each in history)
         return tuple(Suggestion(number, _ask(study, search.space), proposed_by) for number in request.numbers)
 
 
-def _told(observations: Sequence[Observation], minimize: bool) -> list[Observation]:
+def _told(observations: Sequence[Observation], minimize: Sequence[bool]) -> list[Told]:
     """What Optuna is told of each configuration: divergence counts as the worst value seen, not as a failure.
 
-    Told FAIL, a sampler would forget the point and go back there.
+    Told FAIL, a sampler would forget the point and go back there. Where Optuna cannot compare pruned configurations
+    (several objectives, or one that was never reported) they count as the worst, too.
     """
-    finite = [each.value for each in observations if each.value is not None and math.isfinite(each.value)]
-    worst = (max if minimize else min)(finite, default=None)
-    told: list[Observation] = []
-    for each in observations:
-        if each.value is not None and math.isfinite(each.value):
-            told.append(each)
-        elif each.cause is Cause.DIVERGED and worst is not None:
-            told.append(Observation(State.COMPLETE, None, worst))
+    vectors = [_vector(each, len(minimize)) for each in observations]
+    finite = [vector for vector in vectors if vector]
+    columns = zip(*finite, strict=True)
+    worst = tuple((max if low else min)(column) for low, column in zip(minimize, columns, strict=False))
+    told: list[Told] = []
+    for each, vector in zip(observations, vectors, strict=True):
+        if vector and (each.state is State.COMPLETE or len(minimize) == 1):
+            told.append(Told(each.state, vector, each.steps or 0))
+        elif worst and (each.cause is Cause.DIVERGED or each.state in (State.COMPLETE, State.PRUNED)):
+            told.append(Told(State.COMPLETE, worst))
         else:
-            told.append(Observation(State.RUNNING if each.state is State.RUNNING else State.FAIL, None, None))
+            told.append(Told(State.RUNNING if each.state is State.RUNNING else State.FAIL))
     return told
+
+
+def _vector(each: Observation, count: int) -> tuple[float, ...]:
+    """The values of a configuration; empty unless all are there and finite."""
+    values = (each.value, *each.others)[:count]
+    known = tuple(value for value in values if value is not None and math.isfinite(value))
+    return known if len(known) == count else ()
+
+
+def recalled(search: Settings, told: Sequence[Told]) -> tuple[list[int], list[Told]]:
+    """What a model looks at: everything, or of a long history the best half of what it can bear, and the latest.
+
+    The places in `told`, in order, and what is there. "Best" is by the first objective.
+    """
+    limit = HISTORY[search.sampler]
+    if len(told) <= limit:
+        return list(range(len(told))), list(told)
+    sign = 1.0 if search.minimize[0] else -1.0
+    ranked = sorted((sign * each.values[0], place) for place, each in enumerate(told) if each.values)
+    best = {place for _, place in ranked[: limit // 2]}
+    latest = [place for place in range(len(told)) if place not in best][len(best) - limit :]
+    places = sorted(best.union(latest))
+    return places, [told[place] for place in places]
 
 
 def _sampler(search: Settings, seed: int) -> optuna.samplers.BaseSampler:
@@ -96,17 +130,15 @@ def _coordinate(parameter: Parameter, value: Scalar) -> Scalar:
 
 
 def _frozen(
-    params: Mapping[str, Scalar],
-    distributions: Mapping[str, optuna.distributions.BaseDistribution],
-    told: Observation,
+    params: Mapping[str, Scalar], distributions: Mapping[str, optuna.distributions.BaseDistribution], told: Told
 ) -> optuna.trial.FrozenTrial:
     import optuna
 
     # A sampler ranks pruned trials by how far they came, then by their value there.
-    reached = {told.steps or 0: told.value} if told.state is State.PRUNED and told.value is not None else {}
+    reached = {told.step: told.values[0]} if told.state is State.PRUNED else {}
     return optuna.trial.create_trial(
         state=optuna.trial.TrialState[told.state.value],
-        value=told.value,
+        values=told.values or None,
         params=dict(params),
         distributions={name: distributions[name] for name in params},
         intermediate_values=reached,

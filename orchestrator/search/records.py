@@ -9,6 +9,9 @@ from ..messages import Scalar
 from ..schedule import Observation
 from ..task import Parameter
 
+# Configurations that a model looks at; the cost of its suggestions grows with them, that of gp with their cube.
+HISTORY = {"tpe": 2000, "gp": 250}
+
 Space = Mapping[str, Parameter]
 
 
@@ -17,7 +20,8 @@ class Request:
     """One generation of one cell to be proposed.
 
     `numbers` are the configurations wanted; `history` the parameters of every lower-numbered one, `observations`
-    what the view shows of them (same length, in number order). Both are empty for samplers that are indexed.
+    what the view shows of them (same length, in number order), after those of earlier sweeps. Both are empty for
+    samplers that are indexed.
     """
 
     cell: str
@@ -31,14 +35,14 @@ class Request:
 class Settings:
     """A sampler with its space, each parameter after those that its condition names.
 
-    `startup` is the number of finished configurations a model needs; `enqueue` are known ones, which take the first
-    numbers of every cell.
+    `minimize` says of each objective whether low values are good. `startup` is the number of finished configurations
+    that a model needs; `enqueue` are known ones, which take the first numbers of every cell.
     """
 
     sampler: str
     space: Space
     seed: int
-    minimize: bool = True
+    minimize: tuple[bool, ...] = (True,)
     startup: int = 8
     enqueue: Sequence[Mapping[str, Scalar]] = ()
 

@@ -15,8 +15,8 @@ from statistics import fmean, median
 
 from ..errors import SwatheError
 from ..messages import Scalar
+from ..planning import plan_of, search_of
 from ..schedule import Plan
-from ..scheduler import plan_of, search_of
 from ..spec import Sweep
 from .cluster import Cluster
 from .cost import Cost, fit, share

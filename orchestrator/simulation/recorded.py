@@ -61,7 +61,7 @@ def read_trials(folder: Path, sweep: Sweep) -> list[RecordedTrial]:
     Raises `SwatheError` when there is none.
     """
     tables = compaction.read_tables(folder)
-    reports = _reports(tables.metrics, sweep.metric)
+    reports = _reports(tables.metrics, sweep.objective)
     kinds = sweep.parameter_kinds()
     found: list[RecordedTrial] = []
     for row in tables.trials.to_pylist():

@@ -18,7 +18,7 @@ class Later(NamedTuple):
 
 
 SAMPLERS = ("nsga2", "cmaes", "hyperband")
-PRUNERS = ("median", "percentile", "patient", "threshold", "hyperband")
+PRUNERS = ("hyperband",)
 
 
 def _given(value: Any) -> bool:
@@ -34,14 +34,12 @@ def _is_number(value: Any) -> bool:
 
 
 LATER = (
-    Later(("metric",), _is_list, "optimise several metrics", "write one name, such as `metric: val_loss`"),
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
     Later(("pruner", "name"), PRUNERS.__contains__, "prune by it", "use `halving` or `top`"),
     Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
     Later(("fuse",), _is_number, "fuse a given number of lanes", "write `fuse: auto`"),
     Later(("study",), _given, "plan a study", "leave `study` out"),
     Later(("stop",), _given, "stop a sweep by a rule", "leave `stop` out"),
-    Later(("warm_start",), _given, "learn from another sweep", "leave `warm_start` out"),
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from ..task import Parameter, Scalar
 from .conditions import count, points
@@ -13,21 +12,8 @@ from .faults import Fault, broken, dotted, show
 MAX_CELLS = 100_000
 MAX_TRIALS = 10_000_000
 
-REDUCTION = 3
-
 Axes = Mapping[str, Sequence[Scalar]]
 Search = Mapping[str, Parameter]
-
-
-class Pruner(Protocol):
-    """What the rules look at of the section `pruner`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def reduction(self) -> int | None: ...
-    @property
-    def keep(self) -> int | None: ...
 
 
 def startup(generation: int) -> int:
@@ -47,6 +33,13 @@ def check_code(task: str | None, command: str | None) -> None:
     if task is not None and command is not None:
         rule = "a spec names either a task or a command"
         raise broken(("command",), command, f"the task is {show(task)} already: {rule}", "remove one of them")
+
+
+def check_directions(metrics: Sequence[str], direction: str | Sequence[str]) -> None:
+    """A list of directions has one for each metric. Raises `Fault`."""
+    if not isinstance(direction, str) and len(direction) != len(metrics):
+        rule = f"there are {len(metrics)} metrics: {', '.join(metrics)}"
+        raise broken(("direction",), direction, rule, "write one direction for each of them, in their order")
 
 
 def check_names(grid: Axes, search: Search, fixed: Mapping[str, Scalar]) -> None:
@@ -107,27 +100,6 @@ def check_model(configurations: int, generation: int, lag: int) -> None:
         )
         remedy = f"write `configurations: {2 * first}`, lower generation or lag, or use `sampler: random`"
         raise broken(("configurations",), configurations, rule, remedy)
-
-
-def check_pruner(pruner: Pruner, searches: bool, generation: int) -> None:
-    """There is something to compare, and each pruner has its own keys. Raises `Fault`."""
-    if not searches:
-        raise Fault("pruner compares configurations, and without search a cell has one; remove it", ("pruner",))
-    if pruner.name == "top":
-        if pruner.reduction is not None:
-            raise broken(("pruner", "reduction"), pruner.reduction, "top has one rung", "remove it, or use halving")
-        if pruner.keep is None:
-            raise Fault("pruner top lacks the key `keep`, how many go on; write for example `keep: 4`", ("pruner",))
-        if pruner.keep >= generation:
-            rule = f"a generation has {generation} configurations, of which some must end"
-            raise broken(("pruner", "keep"), pruner.keep, rule, "lower it, or raise `sampler: {generation: ...}`")
-    else:
-        if pruner.keep is not None:
-            raise broken(("pruner", "keep"), pruner.keep, "halving keeps n // reduction", "remove it, or use top")
-        if generation < (pruner.reduction or REDUCTION):
-            path = ("sampler", "generation")
-            rule = "halving compares the configurations of a generation, of which at least one must end"
-            raise broken(path, generation, rule, f"write {(pruner.reduction or REDUCTION) ** 2}, or leave it out")
 
 
 def check_extent(grid: Axes, per_cell: int, seeds: int) -> None:

@@ -1,11 +1,11 @@
-"""The nested sections of a spec: sampler, pruner, resources and limits."""
+"""The nested sections of a spec: sampler, resources and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..task import Scalar
 from . import postponed
@@ -14,7 +14,6 @@ from .values import Duration, Size
 
 MODEL_SAMPLERS = ("tpe", "gp")
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
-PRUNERS = ("halving", "top", "median", "percentile", "patient", "threshold")
 
 
 class Section(BaseModel):
@@ -33,22 +32,12 @@ def _sampler_name(value: Any) -> Any:
     return value
 
 
-def _pruner_name(value: Any) -> Any:
-    """A known pruner's name. Raises `Fault`."""
-    if isinstance(value, str) and value in postponed.PRUNERS:
-        postponed.refuse(("pruner", "name"), value)
-    if isinstance(value, str) and value not in PRUNERS:
-        raise Fault(f"there is no pruner {show(value)}; {nearest(value, PRUNERS)}", ("pruner", "name"))
-    return value
-
-
 def named(value: Any) -> Any:
     """`tpe` as short for `{name: tpe}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
 SamplerName = Annotated[Literal["tpe", "gp", "random", "grid", "qmc"], BeforeValidator(_sampler_name)]
-PrunerName = Annotated[str, BeforeValidator(_pruner_name), WithJsonSchema({"enum": list(PRUNERS)})]
 
 
 class Sampler(Section):
@@ -61,20 +50,6 @@ class Sampler(Section):
     lag: int | None = Field(
         default=None, ge=0, description="Generations that may still run when the next is proposed; 1.", examples=[1]
     )
-
-
-class Pruner(Section):
-    """Which trials are ended early, by comparing the configurations of a generation at rungs."""
-
-    name: PrunerName = Field(
-        description="halving: of n configurations n // reduction go on at each rung; top: `keep` go on, at one rung.",
-        examples=["halving"],
-    )
-    min_step: int = Field(default=1, ge=1, description="The step of the first rung.", examples=[50])
-    reduction: int | None = Field(
-        default=None, ge=2, description="Of halving: rungs lie at min_step * reduction**r; 3.", examples=[3]
-    )
-    keep: int | None = Field(default=None, ge=1, description="Of top: how many go on.", examples=[4])
 
 
 def _whole_or_share(gpus: float) -> float:

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
-from ..task import Scalar
 from . import conditions, fragments, postponed, rules
+from .cells import Cell, cell_key
 from .commands import check_command
 from .document import dump, parse_document, read_text
 from .faults import Fault, from_validation
 from .known import check_enqueue
 from .parameters import kind
+from .pruners import REDUCTION, Pruner, check_pruner
 from .sections import (
     MODEL_SAMPLERS,
     SAMPLERS,
     Limits,
-    Pruner,
     Resources,
     Sampler,
     Section,
     named,
     one_resources,
 )
-from .values import Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, Text, Wish
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One combination of grid values. `key` names it by content, whatever else the grid holds."""
-
-    index: int
-    key: str
-    values: Mapping[str, Scalar]
+from .values import Direction, Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, SweepNames, Text, Wish
 
 
 class Sweep(Section):
@@ -64,9 +53,13 @@ class Sweep(Section):
         description="A command to run instead, with {placeholders}; metrics are JSON lines of its output.",
         examples=["python train.py --lr {lr}"],
     )
-    metric: Metric = Field(description="The reported or returned metric that is optimised.", examples=["val_loss"])
-    direction: Literal["minimize", "maximize"] = Field(
-        default="minimize", description="Whether low or high values are good.", examples=["minimize"]
+    metric: Metric = Field(
+        description="The reported or returned metric that is optimised, or a list of several.", examples=["val_loss"]
+    )
+    direction: Direction = Field(
+        default="minimize",
+        description="Whether low or high values are good; of several metrics, a list.",
+        examples=["minimize"],
     )
     grid: Grid = Field(
         default_factory=dict, description="Axes: every combination of their values is a cell with its own search."
@@ -107,8 +100,8 @@ class Sweep(Section):
     enqueue: Enqueue | None = Field(
         default=None, description="Known configurations, tried first in every cell; what they leave out is drawn."
     )
-    warm_start: Wish | None = Field(
-        default=None, description="A sweep to learn from. Later version.", examples=["NAME"]
+    warm_start: SweepNames | None = Field(
+        default=None, description="Earlier sweeps in the same folder whose results the model knows.", examples=["NAME"]
     )
     isolate: Literal["process"] | None = Field(
         default=None, description="process: each trial in a process of its own.", examples=["process"]
@@ -126,15 +119,16 @@ class Sweep(Section):
 
     def _check(self) -> None:
         rules.check_code(self.task, self.command)
+        rules.check_directions(self.objectives, self.direction)
         rules.check_names(self.grid, self.search, self.fixed)
         if self.command is not None:
             check_command(self.command, [*self.grid, *self.search, *self.fixed])
         rules.check_configurations(self.search, self.sampler.name, self.configurations)
         if self.pruner is not None:
-            rules.check_pruner(self.pruner, bool(self.search), self.generation_size)
+            check_pruner(self.pruner, bool(self.search), self.generation_size, self.objectives)
         if self.enqueue:
             check_enqueue(self.enqueue, self.search, self.sampler.name, self.per_cell)
-        if self._has_model:
+        if self._has_model and not self.warm_start:
             rules.check_model(self.per_cell, self.generation_size, self.lag)
         rules.check_extent(self.grid, self.per_cell, self.seeds)
         if len({cell.key for cell in self.cells}) < len(self.cells):
@@ -151,6 +145,27 @@ class Sweep(Section):
     @cached_property
     def _canonical(self) -> str:
         return json.dumps(self.model_dump(exclude_none=True))
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The metrics that are optimised."""
+        return (self.metric,) if isinstance(self.metric, str) else self.metric
+
+    @property
+    def objective(self) -> str:
+        """The first of them, which is the column `value`."""
+        return self.objectives[0]
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Of each objective whether to minimize or maximize it."""
+        each = [self.direction] * len(self.objectives) if isinstance(self.direction, str) else self.direction
+        return dict(zip(self.objectives, each, strict=True))
+
+    @property
+    def watched(self) -> str:
+        """The objective that is pruned by."""
+        return (self.pruner and self.pruner.metric) or self.objective
 
     @property
     def _has_model(self) -> bool:
@@ -182,13 +197,13 @@ class Sweep(Section):
             return 1
         usual = 4 if self._has_model else 16
         if self.pruner is not None and self.pruner.name == "halving":
-            usual = (self.pruner.reduction or rules.REDUCTION) ** 2
+            usual = (self.pruner.reduction or REDUCTION) ** 2
         return self.sampler.generation or usual
 
     @property
     def lag(self) -> int:
-        """How many generations before its own a model does not see; 0 where there is no model."""
-        if not self._has_model:
+        """How many generations before its own a model or a pruner of curves does not see; 0 where there is none."""
+        if not (self._has_model or (self.pruner and self.pruner.compares_curves)):
             return 0
         return 1 if self.sampler.lag is None else self.sampler.lag
 
@@ -209,7 +224,7 @@ class Sweep(Section):
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but is hardly meant."""
         found: list[str] = []
-        if self._has_model and self.model_share < 0.5:
+        if self._has_model and not self.warm_start and self.model_share < 0.5:
             half = 2 * rules.first_modelled(self.generation_size, self.lag)
             found.append(
                 f"only {self.model_share:.0%} of {self.per_cell} configurations see a model; "
@@ -217,7 +232,9 @@ class Sweep(Section):
             )
         if not self.search and self.sampler != Sampler(name="random"):
             found.append(f"sampler {self.sampler.name} has no effect without search; remove it")
-        if self.search and not self._has_model and self.sampler.lag is not None:
+        if self.warm_start and not self._has_model:
+            found.append(f"warm_start has no effect with sampler {self.sampler.name}, which has no model; remove it")
+        if self.search and not self.lag and self.sampler.lag:
             found.append(f"lag {self.sampler.lag} has no effect with sampler {self.sampler.name}; remove it")
         return tuple(found)
 
@@ -231,7 +248,7 @@ class Sweep(Section):
 
     def identity(self) -> dict[str, Any]:
         """What makes it the same sweep, ready for JSON; what an amendment may change is left out."""
-        kept = {"task", "command", "metric", "direction", "search", "fixed", "pruner", "seed", "enqueue"}
+        kept = {"task", "command", "metric", "direction", "search", "fixed", "pruner", "seed", "enqueue", "warm_start"}
         return {
             **self.model_dump(include=kept),
             "grid": sorted(self.grid),
@@ -253,12 +270,6 @@ class Sweep(Section):
         copy = super().model_copy()
         copy._root = root
         return copy
-
-
-def cell_key(values: Mapping[str, Scalar]) -> str:
-    """Ten hexadecimal digits from the grid values of a cell, whatever the order of axes; 1, 1.0, true, "1" differ."""
-    canonical = json.dumps(dict(values), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from ..task import Parameter, Scalar
-from . import fragments, postponed
+from . import fragments
 from .conditions import in_order
 from .faults import as_list, broken, require_text_keys
 from .parameters import parse_fixed, parse_grid, parse_search, plain_parameter, scalar
@@ -23,6 +23,7 @@ _BYTES = {
 }
 _SIZE = rf"([0-9]+(?:\.[0-9]+)?)\s*({'|'.join(_BYTES)})"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
+DIRECTIONS = ("minimize", "maximize")
 _METRIC = r"[A-Za-z_][A-Za-z0-9_./-]{0,99}"
 
 
@@ -61,16 +62,42 @@ def text(value: Any) -> Any:
     return value
 
 
-def one_metric(value: Any) -> Any:
-    """The name of a metric; a list of names is valid in form and refused for now. Raises `ValueError` or `Fault`."""
+def metric_names(value: Any) -> Any:
+    """The name of a metric, or a list of different ones. Raises `ValueError` or `Fault`."""
     names = as_list(value)
     for name in [value] if names is None else names:
         if isinstance(name, str) and not re.fullmatch(_METRIC, name):
             rule = "a metric's name starts with a letter or _ and holds letters, digits, _ . / - (at most 100)"
             raise ValueError(rule)
-    if names and all(isinstance(name, str) for name in names):
-        postponed.refuse(("metric",), names)
-    return value
+    return value if names is None else _several(names, "metric", "val_loss")
+
+
+def directions(value: Any) -> Any:
+    """minimize or maximize, or a list of them. Raises `ValueError` or `Fault`."""
+    names = as_list(value)
+    for name in [value] if names is None else names:
+        if name not in DIRECTIONS:
+            raise ValueError("must be minimize or maximize, or a list of them, one for each metric")
+    return value if names is None else tuple(names)
+
+
+def sweep_names(value: Any) -> Any:
+    """The name of a sweep, or a list of different ones. Raises `ValueError` or `Fault`."""
+    names = [value] if isinstance(value, str) else as_list(value)
+    if names is None:
+        raise ValueError("must be the name of a sweep, or a list of names")
+    return tuple(plain_name(name) for name in _several(names, "warm_start", "NAME"))
+
+
+def _several(names: list[Any], field: str, example: str) -> tuple[str, ...]:
+    for position, name in enumerate(names):
+        if not isinstance(name, str):
+            raise broken((field, position), name, "must be a name", f"write for example [{example}]")
+        if name in names[:position]:
+            raise broken((field, position), name, "it stands there twice", "remove one of them")
+    if not names:
+        raise broken((field,), names, "a list of names needs one", f"write [{example}]")
+    return tuple(names)
 
 
 def enqueued(value: Any) -> Any:
@@ -115,6 +142,10 @@ def _plain_grid(grid: Mapping[str, Sequence[Scalar]]) -> dict[str, list[Scalar]]
     return {name: list(values) for name, values in grid.items()}
 
 
+def _plain_list(value: str | tuple[str, ...]) -> str | list[str]:
+    return value if isinstance(value, str) else list(value)
+
+
 Duration = Annotated[
     float,
     BeforeValidator(seconds),
@@ -131,7 +162,27 @@ Size = Annotated[
 ]
 Text = Annotated[str, BeforeValidator(text), Field(min_length=1)]
 Name = Annotated[str, BeforeValidator(plain_name), WithJsonSchema({"type": "string", "pattern": rf"^{_NAME}$"})]
-Metric = Annotated[str, BeforeValidator(one_metric), WithJsonSchema({"type": "string", "pattern": rf"^{_METRIC}$"})]
+_ONE = {"type": "string", "pattern": rf"^{_METRIC}$"}
+Metric = Annotated[
+    str | tuple[str, ...],
+    BeforeValidator(metric_names),
+    PlainSerializer(_plain_list),
+    WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}),
+]
+_WAY = {"enum": list(DIRECTIONS)}
+Direction = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(directions),
+    PlainSerializer(_plain_list),
+    WithJsonSchema({"anyOf": [_WAY, {"type": "array", "items": _WAY, "minItems": 1}]}),
+]
+_SWEEP = {"type": "string", "pattern": rf"^{_NAME}$"}
+SweepNames = Annotated[
+    tuple[str, ...],
+    PlainValidator(sweep_names),
+    PlainSerializer(_plain_list),
+    WithJsonSchema({"anyOf": [_SWEEP, {"type": "array", "items": _SWEEP, "minItems": 1}]}),
+]
 Enqueue = Annotated[
     list[dict[str, Scalar]],
     PlainValidator(enqueued),

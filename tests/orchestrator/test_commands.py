@@ -59,9 +59,9 @@ def execute(tmp_path: Path) -> Execute:
         script: str, deadlines: Deadlines = NO_DEADLINES, **assigned: Any
     ) -> tuple[Outcome, list[MetricRow]]:
         (tmp_path / "script.py").write_text(textwrap.dedent(script), encoding="utf-8")
-        command = Command("python script.py {lr}", tmp_path, "loss", deadlines)
+        command = Command("python script.py {lr}", tmp_path, ("loss",), deadlines)
         rows: list[MetricRow] = []
-        context = RunContext(command, "loss", ("loss",), seed=7, folder=tmp_path)
+        context = RunContext(command, ("loss",), ("loss",), seed=7, folder=tmp_path)
         assignment = Assignment(KEY, 1, {"lr": 0.1}, **assigned)
         return Runner(context).run(assignment, rows.append)[0], rows
 

@@ -150,19 +150,15 @@ def values_of(text: str) -> Any:
 
 
 LATER: tuple[tuple[str, str, int], ...] = (
-    ("metric: val_loss", "metric: [val_loss, time]", 3),
     (SAMPLER, "sampler: nsga2", 14),
     (SAMPLER, "sampler: {name: cmaes}", 14),
     (SAMPLER, "sampler: Hyperband", 14),
-    ("seed: 0", "pruner: {name: median}", 18),
-    ("seed: 0", "pruner: percentile", 18),
     ("seed: 0", "pruner: {name: hyperband}", 18),
     ("resources: {cpus: 1, gpus: 0}", "resources: [{when: {width: 64}, cpus: 1}, {cpus: 2}]", 15),
     ("fuse: auto", "fuse: 8", 17),
     ("seed: 0", "study: transfer", 18),
     ("seed: 0", "study: {kind: transfer}", 18),
     ("seed: 0", "stop: {value: 0.1}", 18),
-    ("seed: 0", "warm_start: other", 18),
 )
 
 

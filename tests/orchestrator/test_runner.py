@@ -25,7 +25,7 @@ KEY = TrialKey("cell", 3, 1)
 
 def run(train: Callable[[Trial], Any], folder: Path, **changes: Any) -> tuple[Outcome, list[MetricRow]]:
     rows: list[MetricRow] = []
-    context = RunContext(train, "loss", ("loss",), seed=7, folder=folder)
+    context = RunContext(train, ("loss",), ("loss",), seed=7, folder=folder)
     outcome, _ = Runner(context).run(Assignment(KEY, 1, {"lr": 0.1}), rows.append, **changes)
     return outcome, rows
 
@@ -229,7 +229,7 @@ def test_threads_left_running_are_found_and_shared_ones_are_not(tmp_path: Path) 
         return 1.0
 
     def run_with(train: Callable[[Trial], float]) -> int:
-        runner = Runner(RunContext(train, "loss", ("loss",), seed=7, folder=tmp_path))
+        runner = Runner(RunContext(train, ("loss",), ("loss",), seed=7, folder=tmp_path))
         return len(runner.run(Assignment(KEY, 1, {}), lambda row: None)[1])
 
     assert (run_with(start), run_with(share), run_with(lambda trial: 1.0)) == (1, 0, 0)

@@ -84,7 +84,7 @@ def test_a_late_report_ends_the_trial_where_nobody_can_kill_it(
             time.sleep(0.06)
         return 1.0
 
-    context = RunContext(train, "loss", ("loss",), seed=7, folder=tmp_path, deadlines=deadlines)
+    context = RunContext(train, ("loss",), ("loss",), seed=7, folder=tmp_path, deadlines=deadlines)
     outcome, _ = Runner(context).run(Assignment(KEY, 1, {}), lambda row: None)
     assert (outcome.state, outcome.cause, outcome.steps) == (State.FAIL, cause, 1)
     assert "limits." in outcome.error and "Traceback" not in outcome.error

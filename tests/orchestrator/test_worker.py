@@ -36,7 +36,7 @@ def lease(number: int, count: int) -> Lease:
 
 
 def worker(train: Callable[[Trial], Any], script: Script, folder: Path, push_seconds: float = 60.0) -> Worker:
-    return Worker("w", Runner(RunContext(train, "loss", ("loss",), 0, folder)), script, push_seconds=push_seconds)
+    return Worker("w", Runner(RunContext(train, ("loss",), ("loss",), 0, folder)), script, push_seconds=push_seconds)
 
 
 def rows_of(script: Script) -> list[tuple[str, int, float]]:
@@ -128,5 +128,5 @@ def test_a_failed_exchange_in_the_background_ends_the_worker(tmp_path: Path) -> 
         return 1.0
 
     with pytest.raises(ConnectionError, match="gone"):
-        Worker("w", Runner(RunContext(train, "loss", ("loss",), 0, tmp_path)), exchange, push_seconds=0.005).run()
+        Worker("w", Runner(RunContext(train, ("loss",), ("loss",), 0, tmp_path)), exchange, push_seconds=0.005).run()
     assert len(calls) == 2
