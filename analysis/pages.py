@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -16,10 +16,12 @@ from ..orchestrator.errors import SwatheError
 from ..orchestrator.spec import Sweep
 from . import plots
 from .curves import text
+from .front import front_picture, front_sentence, front_table
+from .records import Head, Picture, Statement, Table
 from .study import TransferStudy, infer_study
 from .summary import BestRow, best_configurations, failures
 from .transfer import LevelOptimum, TransferVerdict, judge_by
-from .words import group_label, interval, plain, signed, spoken
+from .words import assignments, group_label, interval, plain, signed, spoken
 
 METHOD = (
     "The best value at each level is the centre of the basin of the seed-mean loss curve, read at two depths and"
@@ -29,42 +31,6 @@ METHOD = (
     " 95% interval lies outside it; else, and always with fewer than 3 seeds, the question is undecided.",
     "An optimum at the edge of the values tried is censored: only a bound is known, and it is never read as a number.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A verdict in words: `word` is its class, `reasons` the sentences below the headline."""
-
-    word: str
-    headline: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure as inline SVG."""
-
-    title: str
-    svg: Markup
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A column's heading; numbers are set flush right."""
-
-    text: str
-    number: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of ready-made texts."""
-
-    title: str
-    heads: Sequence[Head]
-    rows: Sequence[Sequence[str]]
-    lead: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,14 +51,19 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
     """The page of a sweep from its ended trials, with or without a study, finished or not, failed or not."""
     total = len(sweep.cells) * sweep.per_cell * sweep.seeds
     best = best_configurations(trials, sweep.directions[sweep.objective])
-    tables = [*_best_table(best, sweep), *_failure_table(trials)]
-    common = {"name": sweep.name, "status": _status(trials, total), "provisional": _provisional(trials, total)}
+    several = len(sweep.objectives) > 1
+    tables = [*(front_table(trials, sweep) if several else _best_table(best, sweep)), *_failure_table(trials)]
+    common: dict[str, Any] = {"name": sweep.name, "status": _status(trials, total)}
+    common["provisional"] = _provisional(trials, total)
     study = infer_study(sweep)
     if study is not None and best:
         try:
             return Page(**common, **_transfer(trials, sweep, study, tables))
         except SwatheError as error:
             return Page(**common, **_plain(trials, best, sweep, [f"No verdict: {error}."]), tables=tables)
+    if several and best:
+        common["result"] = [front_sentence(trials, sweep)]
+        return Page(**common, figures=[_picture(*front_picture(trials, sweep))], tables=tables)
     return Page(**common, **_plain(trials, best, sweep, []), tables=tables)
 
 
@@ -192,9 +163,8 @@ def _plain(trials: pd.DataFrame, best: Sequence[BestRow], sweep: Sweep, notes: S
     choose = min if sweep.directions[sweep.objective] == "minimize" else max
     top = choose(best, key=lambda row: row.value)
     where = f" in {top.label}" if len(best) > 1 else ""
-    sentence = (
-        f"The best final {spoken(sweep.objective)} is {_value(top)}{where}, with {_params(top.params) or 'no search'}."
-    )
+    chosen = assignments(top.params) or "no search"
+    sentence = f"The best final {spoken(sweep.objective)} is {_value(top)}{where}, with {chosen}."
     caption = "Dot: a configuration's mean over its seeds. Diamond: the best of its cell, with its standard error."
     figure = plots.configurations_figure(trials, best, sweep.objective)
     return {"result": [*notes, sentence], "figures": [_picture("Configurations", figure, caption)]}
@@ -212,7 +182,7 @@ def _best_table(best: Sequence[BestRow], sweep: Sweep) -> list[Table]:
         Head("tried", number=True),
     )
     rows = [
-        (row.label, _value(row), _params(row.params), str(row.configuration), _seeds(row), str(row.tried))
+        (row.label, _value(row), assignments(row.params), str(row.configuration), _seeds(row), str(row.tried))
         for row in best
     ]
     lead = "The best mean over seeds; it was chosen for being best, so a new seed will on average do a little worse."
@@ -249,11 +219,6 @@ def _seeds(row: BestRow) -> str:
 def _value(row: BestRow) -> str:
     spread = "" if row.error is None else f" \N{PLUS-MINUS SIGN} {plain(row.error, 2)}"
     return plain(row.value) + spread
-
-
-def _params(params: Mapping[str, Any]) -> str:
-    shown = ((name, value) for name, value in params.items() if not pd.isna(value))
-    return ", ".join(f"{name} = {plain(value) if isinstance(value, float) else value}" for name, value in shown)
 
 
 def _picture(title: str, figure: Figure, caption: str) -> Picture:

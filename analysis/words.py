@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
+
+import pandas as pd
 
 WORDS = {
     "lr": "learning rate",
@@ -50,3 +52,9 @@ def interval(low: float, high: float) -> str:
     if isfinite(high):
         return f"at most {signed(high)}"
     return f"at least {signed(low)}" if isfinite(low) else "of any size"
+
+
+def assignments(params: Mapping[str, Any]) -> str:
+    """Parameters with their values, those that are absent left out."""
+    shown = ((name, value) for name, value in params.items() if not pd.isna(value))
+    return ", ".join(f"{name} = {plain(value) if isinstance(value, float) else value}" for name, value in shown)

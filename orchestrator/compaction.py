@@ -17,7 +17,7 @@ from . import schema, storage
 from .faultpoints import reach
 from .ledger import Ledger, PartRange, Reader, SweepRecord, Tail
 from .ledger.tables import url_of
-from .messages import TrialKey
+from .messages import Scalar, TrialKey
 from .spec import Sweep, parse
 
 PART_ROWS = 50_000
@@ -125,6 +125,12 @@ def _without(table: pa.Table, retired: Collection[str]) -> pa.Table:
     # In pure Python: this is done once for a part, and type checkers do not see the functions of pyarrow.compute.
     keep = [trial not in retired for trial in table.column("trial").to_pylist()]
     return table.filter(pa.array(keep, pa.bool_()))
+
+
+def row_params(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Scalar]:
+    """The parameters of a row, as the training function got them; values of mixed types are kept as JSON text."""
+    given = {name: row[schema.PARAM + name] for name in kinds if row[schema.PARAM + name] is not None}
+    return {name: json.loads(value) if kinds[name] == "json" else value for name, value in given.items()}
 
 
 def rename_parts(folder: Path, reader: Reader) -> None:

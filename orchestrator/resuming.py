@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import amending, changes, provenance, storage
+from . import amending, changes, provenance, storage, warming
 from .changes import Changes
 from .compaction import rename_parts
 from .errors import SpecError, SwatheError
@@ -48,9 +48,11 @@ class Present:
 def begin(present: Present, metrics: list[str] | tuple[str, ...], origin: str | None = None) -> None:
     """Make the folder of a new sweep, whose task declares `metrics`; `origin` is the sweep that it branches off."""
     sweep, folder = present.sweep, present.folder
+    warm = warming.copy(sweep, folder.parent)
     record = provenance.collect(sweep.root, present.code())
     _write(folder, sweep, {**({"branched_from": origin} if origin else {}), **record})
-    Ledger.create(url_of(folder), sweep.name, {"spec": sweep.to_yaml(), "root": str(sweep.root), "metrics": metrics})
+    known = {"spec": sweep.to_yaml(), "root": str(sweep.root), "metrics": metrics}
+    Ledger.create(url_of(folder), sweep.name, {**known, "warm": warm})
 
 
 def go_on(present: Present, record: SweepRecord) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import storage
+from . import storage, warming
 from .compaction import PART_ROWS, Shape, remove_remains, write_parts
 from .cutting import Cutting
 from .events import (
@@ -77,7 +77,10 @@ class Scheduler:
         self.search = search_of(sweep)
         self._state = ScheduleState.restore(plan_of(sweep, record.amendments), snapshot)
         self._cutting = Cutting(sweep, self._state, folder)
-        self._history: dict[str, list[Mapping[str, Scalar]]] = {cell.key: [] for cell in sweep.cells}
+        self._warm = warming.remembered(sweep, record.warm)
+        self._history: dict[str, list[Mapping[str, Scalar]]] = {
+            cell: [each.params for each in found] for cell, found in self._warm.items()
+        }
         for cell, _, suggestions in snapshot.proposals:
             self._remember(cell, suggestions)
         self._partial = self._ledger.partial_trials()
@@ -225,8 +228,10 @@ class Scheduler:
         numbers = self._state.plan.numbers(order.generation)
         if not self.search.sequential:
             return Request(order.cell, order.generation, numbers)
-        history = self._history[order.cell][: numbers.start]
-        return Request(order.cell, order.generation, numbers, history, self._state.view(order.cell, order.generation))
+        warm = [each.seen for each in self._warm[order.cell]]
+        history = self._history[order.cell][: len(warm) + numbers.start]
+        view = [*warm, *self._state.view(order.cell, order.generation)]
+        return Request(order.cell, order.generation, numbers, history, view)
 
     def _remember(self, cell: str, suggestions: Iterable[Suggestion]) -> None:
         if self.search.sequential:

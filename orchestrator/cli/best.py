@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pandas as pd
 from rich.padding import Padding
 from rich.text import Text
 
-from ...analysis import load, summary
+from ...analysis import load, pareto, summary
 from ..messages import Scalar, TrialKey
 from ..spec import Cell, Sweep
+from . import front
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
 from .printing import as_json, fits, number, settings, show, table, word
@@ -40,14 +42,20 @@ def command(name: str, directory: Path, json: bool) -> None:
     """Say which configuration is the best of each cell.
 
     Configurations are compared by the mean over their complete replicates; those of which more than half failed are
-    left out.
+    left out. With several metrics the Pareto front is shown.
     """
     with opened(name, directory) as sweep:
-        rows = best_rows(sweep, load.trials(sweep.folder))
+        trials = load.trials(sweep.folder)
+        if len(sweep.sweep.objectives) > 1:
+            rows = pareto.fronts(trials, sweep.sweep.directions)
+            described, tell = front.described(sweep.sweep, rows), partial(front.show_front, sweep.sweep, rows)
+        else:
+            rows = best_rows(sweep, trials)
+            described, tell = _described(sweep.sweep, rows), partial(show_best, sweep.sweep, rows)
         if json:
-            click.echo(as_json(_described(sweep.sweep, rows)))
+            click.echo(as_json(described))
         elif rows:
-            show_best(sweep.sweep, rows)
+            tell()
         else:
             click.echo(
                 f"No configuration of {name} is complete yet; `swathe status {sweep.handle}` says how it stands."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import click
+import pandas as pd
 
-from ...analysis import load, report
+from ...analysis import load, pareto, report
 from ..driver import Finished
 from ..messages import Cause
 from .best import best_rows, show_best
+from .front import show_front
 from .opening import Opened
 from .printing import near
 from .standing import Standing, standing
@@ -51,13 +53,25 @@ def _tell_tolerance(opened: Opened, now: Standing, finished: Finished) -> None:
 
 def _tell_results(opened: Opened) -> None:
     trials = load.trials(opened.folder)
-    if rows := best_rows(opened, trials):
+    if len(opened.sweep.objectives) > 1:
+        _tell_front(opened, trials)
+    elif rows := best_rows(opened, trials):
         click.echo(f"\nThe best mean {opened.sweep.objective} of each cell:\n")
         show_best(opened.sweep, rows[:MOST_CELLS])
         if len(rows) > MOST_CELLS:
             click.echo(f"and {len(rows) - MOST_CELLS} more: `swathe best {opened.handle}`")
     show_verdict(opened.sweep, trials)
     click.echo(f"\nreport: {near(report.write(opened.folder))}")
+
+
+def _tell_front(opened: Opened, trials: pd.DataFrame) -> None:
+    rows = pareto.fronts(trials, opened.sweep.directions)
+    click.echo(
+        "\nThe Pareto front, means over seeds: no other configuration is as good in every metric and better in one:\n"
+    )
+    show_front(opened.sweep, rows[:MOST_CELLS])
+    if len(rows) > MOST_CELLS:
+        click.echo(f"and {len(rows) - MOST_CELLS} more: `swathe best {opened.handle}`")
 
 
 def _tell_next(opened: Opened) -> None:

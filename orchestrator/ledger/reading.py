@@ -30,6 +30,7 @@ class SweepRecord:
     created: float
     epoch: int
     spent: float
+    warm: tuple[Mapping[str, Any], ...] = ()
 
     def live(self, now: float) -> bool:
         """Whether a driver is at work on it."""
@@ -130,6 +131,7 @@ class Reader:
             created=row.created,
             epoch=row.epoch,
             spent=row.spent,
+            warm=tuple(row.warm),
         )
 
     def progress(self) -> Progress:

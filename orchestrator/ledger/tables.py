@@ -37,6 +37,8 @@ sweep = sa.Table(
     # Seconds that drivers have worked on it, over all sessions; what another process asks of the driver at work.
     sa.Column("spent", sa.Float, nullable=False, server_default="0"),
     sa.Column("wish", sa.String),
+    # What earlier sweeps have found out, copied when this one began.
+    sa.Column("warm", sa.JSON, nullable=False, server_default="[]"),
 )
 
 generation = sa.Table(

@@ -15,7 +15,7 @@ from .indexed import SAMPLERS
 from .points import active, lattice, uniform, value_at
 from .records import Request, Settings, Space
 
-__all__ = ["Request", "Search", "Space", "lattice"]
+__all__ = ["Request", "Search", "Space", "active", "lattice"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,6 @@ import numpy as np
 from .. import compaction
 from ..errors import SwatheError
 from ..messages import Cause, Scalar, State
-from ..schema import PARAM
 from ..spec import Sweep
 from .course import Course
 from .neighbours import Neighbours
@@ -67,7 +65,8 @@ def read_trials(folder: Path, sweep: Sweep) -> list[RecordedTrial]:
     for row in tables.trials.to_pylist():
         cause = Cause(row["cause"]) if row["cause"] else None
         if cause is None or cause.deterministic:
-            found.append(_recorded(row, _params(row, kinds), reports.get(row["trial"], []), sweep.pruner is not None))
+            params = compaction.row_params(row, kinds)
+            found.append(_recorded(row, params, reports.get(row["trial"], []), sweep.pruner is not None))
     if not found:
         raise SwatheError(f"no trial of {folder} has ended with a result; run it first")
     return found
@@ -148,12 +147,6 @@ def _prolonged(trial: RecordedTrial, whole: Sequence[int]) -> Course:
         return _course(trial, trial.steps, trial.total)
     pace = trial.total / (trial.steps[-1] + 1)
     return _course(trial, [*trial.steps, *beyond], pace * (beyond[-1] + 1))
-
-
-def _params(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Scalar]:
-    """The parameters of a row, as the training function got them; values of mixed types are kept as JSON text."""
-    given = {name: row[PARAM + name] for name in kinds if row[PARAM + name] is not None}
-    return {name: json.loads(value) if kinds[name] == "json" else value for name, value in given.items()}
 
 
 def whole_trials(trials: Sequence[RecordedTrial]) -> list[RecordedTrial]:

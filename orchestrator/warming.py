@@ -1,0 +1,133 @@
+"""What earlier sweeps have found out, for the model of a new one: copied once, when the new sweep begins."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .compaction import Shape, Tables, read_tables, row_params
+from .errors import SpecError
+from .ledger import Reader
+from .ledger.tables import url_of
+from .messages import Cause, Scalar, State
+from .schedule import Observation
+from .schema import METRIC
+from .search import active
+from .spec import Cell, Sweep
+from .spec.known import misfit
+from .spec.parameters import same
+from .task import Float
+
+
+class Found(NamedTuple):
+    """One configuration of an earlier sweep with its result: all its parameters, and what a view would show of it."""
+
+    params: Mapping[str, Scalar]
+    seen: Observation
+
+
+def copy(sweep: Sweep, directory: Path) -> list[dict[str, Any]]:
+    """The results of the sweeps in `directory` that `sweep` starts from, ready for JSON.
+
+    Raises `SpecError` for a sweep that is not there, measured something else, or has nothing in the space of this one.
+    """
+    copied: list[dict[str, Any]] = []
+    for name in sweep.warm_start or ():
+        found = list(_findings(sweep, directory / name))
+        if not any(_point(sweep, cell, each.params) for cell in sweep.cells for each in found):
+            raise SpecError(
+                f"warm_start names {name}, but none of its {len(found)} configurations with a result lies in the space "
+                f"of {sweep.name}; give the parameters the same names and ranges, or leave it out"
+            )
+        copied += ({"params": dict(each.params), **_as_plain(each.seen)} for each in found)
+    return copied
+
+
+def remembered(sweep: Sweep, copied: Iterable[Mapping[str, Any]]) -> dict[str, list[Found]]:
+    """By cell the copied configurations that say something about it, as points of the searched space.
+
+    Those that agree with the cell in every parameter that both have, and have all that is searched.
+    """
+    found = [Found(each["params"], _from_plain(each)) for each in copied]
+    known: dict[str, list[Found]] = {}
+    for cell in sweep.cells:
+        points = ((_point(sweep, cell, each.params), each.seen) for each in found)
+        known[cell.key] = [Found(point, seen) for point, seen in points if point]
+    return known
+
+
+def _findings(sweep: Sweep, folder: Path) -> Iterable[Found]:
+    if not (folder / "ledger.db").is_file():
+        raise SpecError(f"warm_start names {folder.name}, but there is no sweep in {folder}; check the name, or --dir")
+    reader = Reader(url_of(folder))
+    try:
+        shape = Shape.read(reader.sweep())
+    finally:
+        reader.close()
+    columns = [_column(sweep, shape, objective, folder) for objective in sweep.objectives]
+    return _grouped(read_tables(folder), shape, columns)
+
+
+def _column(sweep: Sweep, shape: Shape, objective: str, folder: Path) -> str:
+    if objective == shape.sweep.objective:
+        return "value"
+    if objective in shape.metrics:
+        return METRIC + objective
+    raise SpecError(
+        f"warm_start names {folder.name}, whose metrics are {', '.join(shape.metrics)}, but {sweep.name} optimises "
+        f"{objective}; leave it out, or optimise one of those"
+    )
+
+
+def _grouped(tables: Tables, shape: Shape, columns: Sequence[str]) -> Iterable[Found]:
+    """The configurations in order, each over its replicates that have ended, as a view shows them."""
+    kinds = shape.sweep.parameter_kinds()
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for row in tables.trials.to_pylist():
+        if row["cause"] is None or Cause(row["cause"]).deterministic:
+            groups[row["cell"], row["configuration"]].append(row)
+    for _, rows in sorted(groups.items()):
+        good = [row for row in rows if row["cause"] is None]
+        if 2 * len(good) >= len(rows):
+            pruned = [row["steps"] or 0 for row in good if row["state"] == State.PRUNED]
+            value, *others = (_mean([row[column] for row in good]) for column in columns)
+            state = State.PRUNED if pruned else State.COMPLETE
+            seen = Observation(state, None, value, min(pruned, default=None), tuple(others))
+        elif any(row["cause"] == Cause.DIVERGED for row in rows):
+            seen = Observation(State.FAIL, Cause.DIVERGED, None)
+        else:
+            continue
+        yield Found(row_params(rows[0], kinds), seen)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _point(sweep: Sweep, cell: Cell, params: Mapping[str, Scalar]) -> dict[str, Scalar] | None:
+    """What was searched, as a point of this sweep's space in `cell`; None when it lies elsewhere."""
+    given = {**sweep.fixed, **cell.values}
+    if not all(same(params[name], value) for name, value in given.items() if name in params):
+        return None
+    point: dict[str, Scalar] = {}
+    for name, parameter in sweep.search.items():
+        if active(parameter, point):
+            if name not in params or misfit(parameter, params[name]) is not None:
+                return None
+            point[name] = float(params[name]) if isinstance(parameter, Float) else params[name]
+    return point
+
+
+def _as_plain(seen: Observation) -> dict[str, Any]:
+    return {"state": seen.state, "cause": seen.cause, "steps": seen.steps, "values": [seen.value, *seen.others]}
+
+
+def _from_plain(told: Mapping[str, Any]) -> Observation:
+    value, *others = told["values"]
+    return Observation(
+        State(told["state"]), Cause(told["cause"]) if told["cause"] else None, value, told["steps"], tuple(others)
+    )
