@@ -77,7 +77,7 @@ class Assignment:
     """One trial inside a lease, with all its parameters (grid, fixed and searched).
 
     It pauses at its first report with a step of `pause_at` or more, and starts from the checkpoint of step
-    `resume_from`; None means never, and from the beginning.
+    `resume_from`; None means never, and from the beginning. `resume_value` is the objective last reported by then.
     """
 
     trial: TrialKey
@@ -85,6 +85,7 @@ class Assignment:
     params: Mapping[str, Scalar]
     pause_at: int | None = None
     resume_from: int | None = None
+    resume_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

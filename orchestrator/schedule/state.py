@@ -271,13 +271,13 @@ class ScheduleState:
         cell = self._cells[trial.cell]
         params = {**cell.cell.params, **cell.open[trial.configuration].params}
         attempt = self._charges.get(trial, 0) + 1
-        pause_at = resume_from = None
+        pause_at = resume_from = resume_value = None
         if self.plan.rungs is not None:
             rung = cell.standing(trial.configuration // self.plan.generation).rung
             pause_at = None if rung is None else self.plan.rungs.step(rung)
         if (pause := cell.last_pause(trial)) is not None and pause.outcome.kept:
-            resume_from = pause.outcome.steps
-        return Assignment(trial, attempt, params, pause_at, resume_from)
+            resume_from, resume_value = pause.outcome.steps, pause.outcome.value
+        return Assignment(trial, attempt, params, pause_at, resume_from, resume_value)
 
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""
