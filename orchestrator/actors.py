@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from .errors import SchedulerLost, SwatheError
 from .faultpoints import reach
 from .isolation import pinned_threads
-from .ledger import Owner
+from .ledger import Owner, Reader
 from .ledger.tables import url_of
 from .loading import task_of
 from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
@@ -90,6 +90,11 @@ class SchedulerActor:
     async def run(self) -> str:
         """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
         reach("scheduler.started")
+        # A search counts in floating point, too, and inline it does so with the threads of trials.
+        with pinned_threads(max(1, int(self._crew.cpus))):
+            return await self._run()
+
+    async def _run(self) -> str:
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
         beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
         try:
@@ -285,13 +290,8 @@ def _places(sweep: Sweep) -> int:
 
 
 def _sweep_in(folder: Path) -> Sweep:
-    from .ledger import Reader
-
-    reader = Reader(url_of(folder), folder.name)
-    try:
+    with closing(Reader(url_of(folder), folder.name)) as reader:
         record = reader.sweep()
-    finally:
-        reader.close()
     return parse(record.spec, source="ledger", root=Path(record.root))
 
 

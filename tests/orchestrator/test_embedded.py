@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -11,16 +12,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
-from swathe.orchestrator.driver import Launch, run
+from swathe.orchestrator.actors import Crew, SchedulerActor
+from swathe.orchestrator.driver import Launch, prepare, run
 from swathe.orchestrator.errors import LedgerError, SweepLive
-from swathe.orchestrator.ledger import Reader
+from swathe.orchestrator.ledger import Owner, Reader
 from swathe.orchestrator.ledger.tables import url_of
+from swathe.orchestrator.loading import task_of
+from swathe.orchestrator.scheduler import Scheduler, Ticked
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -121,6 +126,24 @@ def want_workers(root: Path, count: int) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     (place / "wanted").write_text(str(count))
+
+
+def test_a_search_counts_with_the_same_threads_as_inline(make_sweep, tmp_path: Path, monkeypatch) -> None:
+    """With 160 observations `gp` proposes other points on two threads than on one."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    sweep = make_sweep("resources.cpus=2")
+    folder = prepare(sweep, task_of(sweep), Launch(tmp_path, "embedded"))
+    threads: set[str] = set()
+    tick = Scheduler.tick
+
+    def watched(self: Scheduler, *pushes: Any, **named: Any) -> Ticked:
+        threads.add(os.environ["OMP_NUM_THREADS"])
+        return tick(self, *pushes, **{**named, "drain": True})
+
+    monkeypatch.setattr(Scheduler, "tick", watched)
+    actor = SchedulerActor(str(folder), Owner.here(), False, Crew(0, 2.0, 0.0), str(tmp_path))
+    assert asyncio.run(actor.run()) == "drained"
+    assert threads == {"2"} and os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_a_trial_that_kills_its_worker_fails_alone(make_sweep, tmp_path: Path, ray_session: None) -> None:
