@@ -164,13 +164,9 @@ class SchedulerActor:
         while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
             name = f"worker-{index}.{incarnation}"
             incarnation += 1
-            options = {"num_cpus": self._crew.cpus, "num_gpus": self._crew.gpus, "max_restarts": 0}
+            place = ray.remote(WorkerActor).options(num_cpus=self._crew.cpus, num_gpus=self._crew.gpus, max_restarts=0)
             here = ray.get_runtime_context().current_actor
-            actor = (
-                ray.remote(WorkerActor)
-                .options(**options)
-                .remote(name, str(self._folder), self._crew.cpus, self._working_directory)
-            )
+            actor = place.remote(name, str(self._folder), self._crew.cpus, self._working_directory)
             self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
@@ -259,14 +255,18 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     wanted = workers or sweep.limits.workers or 0
     cpus = max(float(os.cpu_count() or 1), wanted * sweep.resources.cpus)
-    ray.init(
-        address="local",
-        num_cpus=int(-(-cpus // 1)),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=100 * 2**20,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=int(-(-cpus // 1)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 * 2**20,
+        )
+    except Exception as error:
+        # A bare one where its processes die while it waits for them.
+        raise SchedulerLost(f"Ray did not start, and the same command tries again: {_first_line(error)}") from error
     # Private, as Ray 2.60 has no switch for it: the driver prints every death of a worker, which is an outcome here.
     vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
     try:
@@ -296,5 +296,4 @@ def _sweep_in(folder: Path) -> Sweep:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -12,7 +12,7 @@ from swathe.orchestrator.schedule import CellPlan, Plan, Rungs
 from tests.faults.conftest import whole
 from tests.faults.histories import History
 
-QUICK, ALL = 150, 5000
+QUICK, ALL = 300, 5000
 
 plans = st.builds(
     Plan,

@@ -77,6 +77,22 @@ def test_a_sweep_on_ray_that_is_killed_at_random(seed: int, tmp_path: Path, tall
     count(tally, "sweeps on Ray that held")
 
 
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_raylet_that_dies_while_ray_starts(tmp_path: Path) -> None:
+    project = sweeps.make(tmp_path / "project", configurations=4)
+    life = Life(project, "sweeps", cluster="embedded", words=["--workers", "2"])
+    life.wait_until(lambda: life.member("raylet", random.Random(0)) is not None)
+    raylet = life.member("raylet", random.Random(0))
+    assert raylet is not None
+    raylet.kill()
+    assert life.end() == 2 and "Ray did not start" in life.output and "Traceback" not in life.output, life.output
+    assert not life.strays()
+    last = Life(project, "sweeps")
+    assert last.end() == 0, last.output
+
+
 class Killer:
     """Kills processes of a sweep and writes down what it had acknowledged just before or after."""
 
