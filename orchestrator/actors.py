@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from .errors import SchedulerLost, SwatheError
 from .faultpoints import reach
 from .isolation import pinned_threads
-from .ledger import Owner
+from .ledger import Owner, Reader
 from .ledger.tables import url_of
 from .loading import task_of
 from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
@@ -90,6 +90,11 @@ class SchedulerActor:
     async def run(self) -> str:
         """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
         reach("scheduler.started")
+        # A search counts in floating point, too, and inline it does so with the threads of trials.
+        with pinned_threads(max(1, int(self._crew.cpus))):
+            return await self._run()
+
+    async def _run(self) -> str:
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
         beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
         try:
@@ -159,13 +164,9 @@ class SchedulerActor:
         while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
             name = f"worker-{index}.{incarnation}"
             incarnation += 1
-            options = {"num_cpus": self._crew.cpus, "num_gpus": self._crew.gpus, "max_restarts": 0}
+            place = ray.remote(WorkerActor).options(num_cpus=self._crew.cpus, num_gpus=self._crew.gpus, max_restarts=0)
             here = ray.get_runtime_context().current_actor
-            actor = (
-                ray.remote(WorkerActor)
-                .options(**options)
-                .remote(name, str(self._folder), self._crew.cpus, self._working_directory)
-            )
+            actor = place.remote(name, str(self._folder), self._crew.cpus, self._working_directory)
             self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
@@ -254,14 +255,18 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     wanted = workers or sweep.limits.workers or 0
     cpus = max(float(os.cpu_count() or 1), wanted * sweep.resources.cpus)
-    ray.init(
-        address="local",
-        num_cpus=int(-(-cpus // 1)),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=100 * 2**20,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=int(-(-cpus // 1)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 * 2**20,
+        )
+    except Exception as error:
+        # A bare one where its processes die while it waits for them.
+        raise SchedulerLost(f"Ray did not start, and the same command tries again: {_first_line(error)}") from error
     # Private, as Ray 2.60 has no switch for it: the driver prints every death of a worker, which is an outcome here.
     vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
     try:
@@ -285,16 +290,10 @@ def _places(sweep: Sweep) -> int:
 
 
 def _sweep_in(folder: Path) -> Sweep:
-    from .ledger import Reader
-
-    reader = Reader(url_of(folder), folder.name)
-    try:
+    with closing(Reader(url_of(folder), folder.name)) as reader:
         record = reader.sweep()
-    finally:
-        reader.close()
     return parse(record.spec, source="ledger", root=Path(record.root))
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

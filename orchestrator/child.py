@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from .errors import SwatheError
+from .errors import StorageError, SwatheError
 from .isolation import pinned_threads
 from .loading import task_of
 from .messages import Verdict
@@ -34,8 +34,12 @@ def main(descriptor: int) -> None:
                 return
             context = replace(RunContext.of(sweep, task, job.folder), quiet=job.quiet)
             line = _Line(pipe)
-            outcome, _ = Runner(context).run(job.assignment, line.add, line.verdict)
-            pipe.send(outcome)
+            try:
+                outcome, _ = Runner(context).run(job.assignment, line.add, line.verdict)
+            except StorageError as error:
+                pipe.send(error)
+            else:
+                pipe.send(outcome)
 
 
 class _Line:

@@ -79,8 +79,8 @@ class Assignment:
     """One trial inside a lease, with all its parameters (grid, fixed and searched).
 
     It pauses at its first report with a step of `pause_at` or more, and starts from the checkpoint of step
-    `resume_from`; None means never, and from the beginning. `cutoffs` end it by its own curve; where the sweep has
-    such, `curve` is what it reported until `resume_from`.
+    `resume_from`; None means never, and from the beginning. `resume_values` are the objectives last reported by then.
+    `cutoffs` end it by its own curve; where the sweep has such, `curve` is what it reported until `resume_from`.
     """
 
     trial: TrialKey
@@ -88,6 +88,7 @@ class Assignment:
     params: Mapping[str, Scalar]
     pause_at: int | None = None
     resume_from: int | None = None
+    resume_values: tuple[float | None, ...] = ()
     cutoffs: Cutoffs | None = None
     curve: Curve | None = None
 

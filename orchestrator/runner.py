@@ -80,7 +80,8 @@ class Recorder:
     """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report; `last` holds objectives.
 
     `checkpoints` is the folder for the trial's states, one below it for each step. Once the trial has been stopped
-    nothing more is recorded, even if it swallows the `StopTrial`.
+    nothing more is recorded, even if it swallows the `StopTrial`. One that is `leaving` has kept its state, and stops
+    where it would report a later step: it may just as well have made its last report and be about to return.
     """
 
     assignment: Assignment
@@ -91,6 +92,7 @@ class Recorder:
     verdict: Callable[[], Verdict]
     stopwatch: Stopwatch
     ending: Ending | None = None
+    leaving: bool = False
     kept: bool = False
     last: dict[str, float] = field(default_factory=dict[str, float])
     steps: int | None = None
@@ -98,25 +100,31 @@ class Recorder:
     follower: Follower | None = None
 
     def __post_init__(self) -> None:
+        # What was reported before a pause counts as if there had been none.
         given = self.assignment
+        self.steps = given.resume_from
+        known = zip(self.objectives, given.resume_values, strict=False)
+        self.last = {name: value for name, value in known if value is not None}
         self.curve.extend(given.curve or ())
         if given.cutoffs is not None:
             self.follower = Follower(given.cutoffs, given.curve or ())
 
     def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None:
         """Record `metrics`; raises `StopTrial` when the trial is to end here."""
+        if self.leaving and self.steps is not None and step > self.steps:
+            self.ending = self.ending or Ending.PREEMPTED
         if self.ending is not None:
             raise StopTrial
         self.record(step, metrics, final=False)
         self.steps = step
         self.last.update((name, metrics[name]) for name in self.objectives if name in metrics)
         self.stopwatch.report()
-        ending = self._due(step, metrics, state)
-        if ending in (Ending.RUNG, Ending.PREEMPTED) and state is not None:
+        self.ending = self._due(step, metrics)
+        if state is not None and (self.ending is Ending.RUNG or self._asked_to_leave()):
             checkpoint.save(cast(checkpoint.State, state), self.checkpoints / str(step))
             self.kept = True
-        self.ending = ending
-        if ending is not None:
+            self.leaving = self.ending is None
+        if self.ending is not None:
             raise StopTrial
 
     def record(self, step: int | None, metrics: Mapping[str, float], *, final: bool) -> None:
@@ -126,7 +134,7 @@ class Recorder:
         for metric, value in metrics.items():
             self.add(MetricRow(name, attempt, step, now, metric, value, final))
 
-    def _due(self, step: int, metrics: Mapping[str, float], state: object) -> Ending | None:
+    def _due(self, step: int, metrics: Mapping[str, float]) -> Ending | None:
         if not all(map(math.isfinite, self.last.values())):
             return Ending.DIVERGED
         pause_at = self.assignment.pause_at
@@ -135,14 +143,11 @@ class Recorder:
         if self.assignment.curve is not None and self.watched in metrics and self._cut(step, metrics[self.watched]):
             assert self.assignment.cutoffs is not None
             return Ending.RUNG if self.assignment.cutoffs.votes else Ending.STOPPED
-        match self.verdict():
-            case Verdict.STOP:
-                return Ending.STOPPED
-            case Verdict.PAUSE if state is not None:
-                # Without a state the trial would start again at step 0; it is left to end instead.
-                return Ending.PREEMPTED
-            case _:
-                return None
+        return Ending.STOPPED if self.verdict() is Verdict.STOP else None
+
+    def _asked_to_leave(self) -> bool:
+        # Asked at reports with a state only: without one the trial would start again at step 0, so it is left to end.
+        return self.ending is None and not self.leaving and self.verdict() is Verdict.PAUSE
 
     def _cut(self, step: int, value: float) -> bool:
         self.curve.append((step, value))
@@ -221,16 +226,10 @@ class Runner:
         error: BaseException | None,
         times: tuple[float, float],
     ) -> Outcome:
+        trial, attempt = assignment.trial, assignment.attempt
+
         def ended(state: State, **details: Any) -> Outcome:
-            return Outcome(
-                assignment.trial,
-                assignment.attempt,
-                state,
-                steps=recorder.steps,
-                started=times[0],
-                ended=times[1],
-                **details,
-            )
+            return Outcome(trial, attempt, state, steps=recorder.steps, started=times[0], ended=times[1], **details)
 
         match recorder.ending:
             case Ending.DIVERGED:

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .deadlines import Stopwatch, TrialFailed
+from .errors import StorageError
 from .layout import log_path
 from .messages import Assignment, Cause, Outcome, State, Verdict
 from .processes import LAST_LINES, Group, Start, death, out_of_memory_kills
 from .runner import RunContext, Runner
 from .schema import MetricRow
 from .spec import Sweep
+from .storage import told
 from .task import Task
 
 POLL_SECONDS = 0.1
@@ -106,10 +108,12 @@ class SeparateRunner:
 
     def _run(self, assignment: Assignment, ears: Ears) -> Outcome:
         log = log_path(self.context.folder, assignment.trial)
-        log.parent.mkdir(parents=True, exist_ok=True)
         kills = out_of_memory_kills()
+        with told(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = log.open("ab")
         try:
-            with log.open("ab") as output:
+            with output:
                 before = output.tell()
                 ours, group = self._start(output)
                 with ours, group:
@@ -152,6 +156,9 @@ class SeparateRunner:
                         return outcome
                     case Refused(message=message):
                         raise TrialFailed(Cause.USER_ERROR, message)
+                    case StorageError() as error:
+                        # The disk is full, which is no outcome of the trial.
+                        raise error
                     case _:
                         return None
             elif group.process.poll() is not None and not pipe.poll():

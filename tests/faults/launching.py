@@ -160,6 +160,11 @@ class Life:
             except psutil.NoSuchProcess:
                 pass
 
+    def ask_to_drain(self) -> None:
+        """SIGTERM to it alone: it drains, or ends at once where it has no trials yet or any more."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGTERM)
+
     def kill(self) -> None:
         """SIGKILL to it and to everything that it has started."""
         self.signal(signal.SIGKILL)

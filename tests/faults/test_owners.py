@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import judging, sweeps
-from tests.faults.launching import Life, undisturbed
+from tests.faults.launching import Life, Tight, undisturbed
 
 FIELDS = {
     "configurations": 12,
@@ -19,7 +19,7 @@ FIELDS = {
     "pruner": sweeps.HALVING,
     "fixed": {"sleep": 0.005},
 }
-# Where a driver may fall asleep without holding the ledger's lock.
+# Where a driver may fall asleep without holding the ledger's lock: see `put_to_sleep`.
 ASLEEP = (
     "ledger.claimed:1",
     "ledger.commit.after:12",
@@ -58,6 +58,17 @@ def lives() -> Iterator[list[Life]]:
             life.kill()
 
 
+def put_to_sleep(project: sweeps.Project, place: str, *words: str) -> Life:
+    """A driver that stops at `place`.
+
+    All of its threads stop at once. Beside a trial one of them may be in a transaction, so that one has nothing to
+    push there; the other places lie where only one thread may be.
+    """
+    beside_a_trial = place.startswith(("trial.", "checkpoint."))
+    tight = Tight(push_seconds=3600.0) if beside_a_trial else Tight()
+    return Life(project, "sweeps", words=words, environment={"SWATHE_FAULTS": f"{place}:stop"}, tight=tight)
+
+
 def asleep(life: Life) -> bool:
     return all(each.status() == "stopped" for each in life.family())
 
@@ -81,7 +92,7 @@ def test_a_driver_that_wakes_after_a_takeover_has_no_effect(
     place: str, project: sweeps.Project, twin: Path, lives: list[Life]
 ) -> None:
     """It wakes when its successor has finished."""
-    lives.append(zombie := Life(project, "sweeps", environment={"SWATHE_FAULTS": f"{place}:stop"}))
+    lives.append(zombie := put_to_sleep(project, place))
     zombie.wait_until(lambda: asleep(zombie))
     moment = judging.acknowledged(project.sweep_in("sweeps"))
     lives.append(heir := Life(project, "sweeps", words=["--takeover"]))
@@ -100,11 +111,10 @@ def test_a_driver_that_wakes_beside_its_successor(
     place: str, progress: int, project: sweeps.Project, twin: Path, lives: list[Life]
 ) -> None:
     """It wakes while its successor is at work."""
-    lives.append(zombie := Life(project, "sweeps", environment={"SWATHE_FAULTS": f"{place}:stop"}))
+    lives.append(zombie := put_to_sleep(project, place))
     zombie.wait_until(lambda: asleep(zombie))
     moment = judging.acknowledged(project.sweep_in("sweeps"))
-    nap = {"SWATHE_FAULTS": f"trial.ended:{progress}:stop"}
-    lives.append(heir := Life(project, "sweeps", words=["--takeover"], environment=nap))
+    lives.append(heir := put_to_sleep(project, f"trial.ended:{progress}", "--takeover"))
     heir.wait_until(lambda: asleep(heir) or heir.code is not None)
     zombie.signal(signal.SIGCONT)
     gone_with_a_word(zombie)
@@ -115,7 +125,7 @@ def test_a_driver_that_wakes_beside_its_successor(
 
 @pytest.mark.long
 def test_a_driver_that_sleeps_with_the_ledger_locked_is_named(project: sweeps.Project, lives: list[Life]) -> None:
-    lives.append(zombie := Life(project, "sweeps", environment={"SWATHE_FAULTS": "ledger.commit.before:5:stop"}))
+    lives.append(zombie := put_to_sleep(project, "ledger.commit.before:5"))
     zombie.wait_until(lambda: asleep(zombie))
     lives.append(heir := Life(project, "sweeps", words=["--takeover"]))
     assert heir.end() == 2 and "locked" in heir.output and "Traceback" not in heir.output, heir.output

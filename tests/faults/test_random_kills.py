@@ -1,8 +1,9 @@
-"""SIGKILL at random moments, again and again until the sweep has finished: nothing is lost, nothing done twice."""
+"""SIGKILL at random moments, now and then SIGTERM, until the sweep has finished: nothing is lost or done twice."""
 
 from __future__ import annotations
 
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -10,19 +11,18 @@ import pytest
 
 from swathe.orchestrator import faultpoints
 from tests.faults import judging, sweeps
+from tests.faults.conftest import RAY_EVERY
 from tests.faults.launching import Life, undisturbed
 
-# Every twentieth sweep runs on a real Ray, which takes seconds to start.
-RAY_EVERY = 20
 WORKERS = (2, 1, 4, 2, 4)
 VICTIMS = ("driver", "raylet", "scheduler", "everything")
 # A trial that was running when its worker was killed is charged, and the spec allows three attempts.
 WORKER_KILLS = 2
+# The share of drivers that are asked to drain instead: what they were running pauses where it is.
+DRAINS = 0.3
 
 
 def test_a_sweep_that_is_killed_at_random(seed: int, tmp_path: Path, tally: dict[str, int]) -> None:
-    if seed % RAY_EVERY == RAY_EVERY - 1:
-        pytest.skip("on a real Ray, below")
     project = sweeps.draw(tmp_path / "project", seed)
     started = time.monotonic()
     twin = undisturbed(project)
@@ -35,11 +35,11 @@ def test_a_sweep_that_is_killed_at_random(seed: int, tmp_path: Path, tally: dict
         while life.code is None and time.monotonic() < ends:
             time.sleep(0.001)
         if life.code is None:
-            life.kill()
-        if life.code == 0:
+            (life.ask_to_drain if draws.random() < DRAINS else life.kill)()
+        if life.end() == 0:
             break
-        assert life.code == -9, life.output
-        count(tally, "kills of inline drivers")
+        assert life.code in (-signal.SIGKILL, -signal.SIGTERM, 130), life.output
+        count(tally, "drains of inline drivers" if life.code == 130 else "kills of inline drivers")
         moments.append(judging.acknowledged(project.sweep_in("sweeps")))
     last = Life(project, "sweeps")
     assert last.end() == 0, last.output
@@ -60,8 +60,6 @@ def count(tally: dict[str, int], what: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_sweep_on_ray_that_is_killed_at_random(seed: int, tmp_path: Path, tally: dict[str, int]) -> None:
-    if seed % RAY_EVERY != RAY_EVERY - 1:
-        pytest.skip("inline, above")
     project = sweeps.draw_deadly(tmp_path / "project", seed)
     words = ["--workers", str(WORKERS[seed // RAY_EVERY % len(WORKERS)])]
     twin = undisturbed(project, cluster="embedded", words=["--workers", "2"])
@@ -77,6 +75,22 @@ def test_a_sweep_on_ray_that_is_killed_at_random(seed: int, tmp_path: Path, tall
     assert not life.strays()
     judging.judge(project.sweep_in("sweeps"), twin, killer.moments, project.ran)
     count(tally, "sweeps on Ray that held")
+
+
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_raylet_that_dies_while_ray_starts(tmp_path: Path) -> None:
+    project = sweeps.make(tmp_path / "project", configurations=4)
+    life = Life(project, "sweeps", cluster="embedded", words=["--workers", "2"])
+    life.wait_until(lambda: life.member("raylet", random.Random(0)) is not None)
+    raylet = life.member("raylet", random.Random(0))
+    assert raylet is not None
+    raylet.kill()
+    assert life.end() == 2 and "Ray did not start" in life.output and "Traceback" not in life.output, life.output
+    assert not life.strays()
+    last = Life(project, "sweeps")
+    assert last.end() == 0, last.output
 
 
 class Killer:

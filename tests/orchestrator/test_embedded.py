@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,16 +12,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
-from swathe.orchestrator.driver import Launch, run
+from swathe.orchestrator.actors import Crew, SchedulerActor
+from swathe.orchestrator.driver import Launch, prepare, run
 from swathe.orchestrator.errors import LedgerError, SweepLive
-from swathe.orchestrator.ledger import Reader
+from swathe.orchestrator.ledger import Owner, Reader
 from swathe.orchestrator.ledger.tables import url_of
+from swathe.orchestrator.loading import task_of
+from swathe.orchestrator.scheduler import Scheduler, Ticked
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -36,6 +42,27 @@ def train(trial):
         optimizer.zero_grad(); loss.backward(); optimizer.step()
         trial.report(step, loss=loss.item())
     return {"loss": loss.item()}
+"""
+
+# Each worker's first trial waits until the others are there: a fast one could run the whole sweep before they come.
+GATHERING = """
+import math, os, time
+from pathlib import Path
+
+def gather():
+    here = Path(__file__).with_name("gathering")
+    (here / f"came-{os.getpid()}").touch()
+    while len(list(here.glob("came-*"))) < int((here / "wanted").read_text()):
+        time.sleep(0.01)
+    return True
+
+def train(trial):
+    trial.shared("gather", gather)
+    x = math.log10(trial.params["lr"])
+    for step in range(3):
+        loss = (x + 1 + 0.3 * trial.params["width"]) ** 2 + 1 / (step + 1) + trial.seed("init") / 2**31 / 100
+        trial.report(step, loss=loss, doubled=2 * loss)
+    return {"loss": loss}
 """
 
 DYING = """
@@ -76,19 +103,47 @@ def hash_of(folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["random", "tpe", "torch"])
 def test_hash_is_the_same_inline_and_with_one_or_three_workers(kind: str, make_sweep, tmp_path, ray_session) -> None:
-    task = {"task": TORCH} if kind == "torch" else {}
     sampler = "random" if kind == "random" else "tpe"
-    sweep = make_sweep(f"sampler={sampler}", "configurations=24", "seeds=1", **task)
+    task = TORCH if kind == "torch" else GATHERING
+    sweep = make_sweep(f"sampler={sampler}", "configurations=24", "seeds=1", task=task)
+    want_workers(sweep.root, 1)
     hashes = {"inline": hash_of(run(sweep, Launch(tmp_path / "inline", "inline")).folder)}
     for workers in (1, 3):
-        launch = Launch(tmp_path / f"w{workers}", "embedded", workers)
-        folder = run(sweep, launch).folder
+        want_workers(sweep.root, workers)
+        folder = run(sweep, Launch(tmp_path / f"w{workers}", "embedded", workers)).folder
         hashes[f"{workers} workers"] = hash_of(folder)
     assert len(set(hashes.values())) == 1, hashes
+    trials = compaction.read_tables(folder).trials.to_pandas()
     if sampler == "tpe":
-        trials = compaction.read_tables(folder).trials.to_pandas()
         assert (trials["proposed_by"] == "model").mean() >= 0.4
-        assert trials["worker"].nunique() > 1
+    if task == GATHERING:
+        assert trials["worker"].nunique() == 3
+
+
+def want_workers(root: Path, count: int) -> None:
+    """From now on the `GATHERING` task in `root` waits for so many."""
+    place = root / "gathering"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    (place / "wanted").write_text(str(count))
+
+
+def test_a_search_counts_with_the_same_threads_as_inline(make_sweep, tmp_path: Path, monkeypatch) -> None:
+    """With 160 observations `gp` proposes other points on two threads than on one."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    sweep = make_sweep("resources.cpus=2")
+    folder = prepare(sweep, task_of(sweep), Launch(tmp_path, "embedded"))
+    threads: set[str] = set()
+    tick = Scheduler.tick
+
+    def watched(self: Scheduler, *pushes: Any, **named: Any) -> Ticked:
+        threads.add(os.environ["OMP_NUM_THREADS"])
+        return tick(self, *pushes, **{**named, "drain": True})
+
+    monkeypatch.setattr(Scheduler, "tick", watched)
+    actor = SchedulerActor(str(folder), Owner.here(), False, Crew(0, 2.0, 0.0), str(tmp_path))
+    assert asyncio.run(actor.run()) == "drained"
+    assert threads == {"2"} and os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_a_trial_that_kills_its_worker_fails_alone(make_sweep, tmp_path: Path, ray_session: None) -> None:

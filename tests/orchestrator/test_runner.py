@@ -23,10 +23,14 @@ from swathe.orchestrator.task import StopTrial, Trial
 KEY = TrialKey("cell", 3, 1)
 
 
-def run(train: Callable[[Trial], Any], folder: Path, **changes: Any) -> tuple[Outcome, list[MetricRow]]:
+def run(
+    train: Callable[[Trial], Any], folder: Path, after: Outcome | None = None, **changes: Any
+) -> tuple[Outcome, list[MetricRow]]:
+    """Run one trial: from its beginning, or where it paused with the outcome `after`."""
     rows: list[MetricRow] = []
     context = RunContext(train, ("loss",), ("loss",), seed=7, folder=folder)
-    outcome, _ = Runner(context).run(Assignment(KEY, 1, {"lr": 0.1}), rows.append, **changes)
+    resume = {"resume_from": after.steps, "resume_values": (after.value,)} if after else {}
+    outcome, _ = Runner(context).run(Assignment(KEY, 1, {"lr": 0.1}, **resume), rows.append, **changes)
     return outcome, rows
 
 
@@ -164,6 +168,43 @@ def test_a_stop_verdict_prunes_with_the_value_so_far(tmp_path: Path) -> None:
 
     outcome, _ = run(train, tmp_path, verdict=lambda: Verdict.STOP)
     assert (outcome.state, outcome.value, outcome.steps) == (State.PRUNED, 3.0, 0)
+
+
+def three_steps(trial: Trial, begun: Callable[[int], None] = lambda step: None) -> int:
+    """Reports the objective once only, and twice in each step."""
+    step = None
+    for step in range((trial.restore() or {"step": -1})["step"] + 1, 3):
+        begun(step)
+        trial.report(step, state=lambda step=step: {"step": step}, **({} if step else {"loss": 9.0}), half=step / 2)
+        trial.report(step, twice=step * 2)
+    return step + 5
+
+
+@pytest.mark.parametrize("asked_at", [0, 1, 2])
+def test_a_trial_that_was_asked_to_leave_ends_as_if_it_had_not_been(asked_at: int, tmp_path: Path) -> None:
+    undisturbed, all_rows = run(three_steps, tmp_path / "undisturbed")
+    begun: list[int] = []
+    outcome, rows = run(
+        lambda trial: three_steps(trial, begun.append),
+        tmp_path,
+        verdict=lambda: Verdict.PAUSE if begun[-1] >= asked_at else Verdict.CONTINUE,
+    )
+    if asked_at == 2:
+        # That was its last report, after which it may do anything; a state could not bring it back there.
+        assert outcome.state is State.COMPLETE
+    else:
+        assert (outcome.state, outcome.cause, outcome.steps) == (State.WAITING, Cause.PREEMPTED, asked_at)
+        assert (outcome.kept, outcome.value) == (True, 9.0)
+        outcome, more = run(three_steps, tmp_path, after=outcome)
+        rows += more
+    assert (outcome.state, outcome.value, outcome.steps) == (undisturbed.state, undisturbed.value, undisturbed.steps)
+    assert [(row.step, row.metric, row.value) for row in rows] == [(r.step, r.metric, r.value) for r in all_rows]
+
+
+def test_what_was_reported_before_a_pause_still_counts_after_it(tmp_path: Path) -> None:
+    paused = Outcome(KEY, 1, State.WAITING, value=9.0, steps=4, kept=True)
+    outcome, rows = run(lambda trial: None, tmp_path, after=paused)
+    assert not rows and (outcome.state, outcome.value, outcome.steps) == (State.COMPLETE, 9.0, 4)
 
 
 def test_a_stop_raised_by_the_user_is_no_verdict(tmp_path: Path) -> None:

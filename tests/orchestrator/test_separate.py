@@ -15,6 +15,7 @@ import pytest
 
 from swathe.orchestrator import compaction, processes
 from swathe.orchestrator.driver import Launch, run
+from swathe.orchestrator.errors import StorageError
 from swathe.orchestrator.layout import log_path
 from swathe.orchestrator.loading import task_of
 from swathe.orchestrator.messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
@@ -120,6 +121,12 @@ def test_verdicts_reach_the_process(execute) -> None:
 
     outcome, _ = execute("slow", verdict=verdict)
     assert (outcome.state, outcome.cause, outcome.kept) == (State.WAITING, Cause.PREEMPTED, True)
+
+
+def test_a_full_disk_is_no_outcome(execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWATHE_FAULTS", "checkpoint.written:1:full")
+    with pytest.raises(StorageError, match="the same command goes on"):
+        execute("slow", verdict=lambda: Verdict.PAUSE)
 
 
 def test_a_sweep_goes_on_through_dying_trials(make_sweep, tmp_path: Path) -> None:
