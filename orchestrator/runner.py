@@ -75,13 +75,13 @@ class Ending(Enum):
 class Recorder:
     """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report.
 
-    `checkpoints` is the folder for the trial's states, one below it for each step. Once the trial has been stopped
+    States go below `folder`, the sweep's, into one folder for each step. Once the trial has been stopped
     nothing more is recorded, even if it swallows the `StopTrial`.
     """
 
     assignment: Assignment
     metric: str
-    checkpoints: Path
+    folder: Path
     add: Callable[[MetricRow], None]
     verdict: Callable[[], Verdict]
     stopwatch: Stopwatch
@@ -89,6 +89,10 @@ class Recorder:
     kept: bool = False
     last: float | None = None
     steps: int | None = None
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = str(self.assignment.trial)
 
     def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None:
         """Record `metrics`; raises `StopTrial` when the trial is to end here."""
@@ -96,23 +100,23 @@ class Recorder:
             raise StopTrial
         self.record(step, metrics, final=False)
         self.steps = step
-        if self.metric in metrics:
-            self.last = metrics[self.metric]
+        self.last = metrics.get(self.metric, self.last)
         self.stopwatch.report()
         ending = self._due(step, state)
+        if ending is None:
+            return
         if ending in (Ending.RUNG, Ending.PREEMPTED) and state is not None:
-            checkpoint.save(cast(checkpoint.State, state), self.checkpoints / str(step))
+            checkpoints = checkpoints_path(self.folder, self.assignment.trial)
+            checkpoint.save(cast(checkpoint.State, state), checkpoints / str(step))
             self.kept = True
         self.ending = ending
-        if ending is not None:
-            raise StopTrial
+        raise StopTrial
 
     def record(self, step: int | None, metrics: Mapping[str, float], *, final: bool) -> None:
         """One row a metric."""
-        now = round(time.time() * 1e6)
-        name, attempt = str(self.assignment.trial), self.assignment.attempt
+        now, attempt = time.time_ns() // 1000, self.assignment.attempt
         for metric, value in metrics.items():
-            self.add(MetricRow(name, attempt, step, now, metric, value, final))
+            self.add(MetricRow(self.name, attempt, step, now, metric, value, final))
 
     def _due(self, step: int, state: object) -> Ending | None:
         if self.last is not None and not math.isfinite(self.last):
@@ -146,8 +150,7 @@ class Runner:
     ) -> tuple[Outcome, list[threading.Thread]]:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
-        checkpoints = checkpoints_path(context.folder, trial_key)
-        recorder = Recorder(assignment, context.metric, checkpoints, add, verdict, Stopwatch(context.deadlines))
+        recorder = Recorder(assignment, context.metric, context.folder, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
         started = time.time()
         error: BaseException | None = None
@@ -172,7 +175,7 @@ class Runner:
 
     def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
         trial, resume = assignment.trial, assignment.resume_from
-        checkpoints = checkpoints_path(self.context.folder, trial)
+        folder = self.context.folder
         return Trial(
             assignment.params,
             name=str(trial),
@@ -180,8 +183,8 @@ class Runner:
             replicate=trial.replicate,
             device=self.context.device,
             sink=recorder,
-            restore=None if resume is None else lambda: checkpoint.load(checkpoints / str(resume)),
-            artifacts=artifacts_path(self.context.folder, trial),
+            restore=None if resume is None else lambda: checkpoint.load(checkpoints_path(folder, trial) / str(resume)),
+            artifacts=artifacts_path(folder, trial),
             share=self._share,
         )
 
