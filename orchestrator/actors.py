@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from .errors import SchedulerLost, SwatheError
 from .faultpoints import reach
 from .isolation import pinned_threads
-from .ledger import Owner
+from .ledger import Owner, Reader
 from .ledger.tables import url_of
 from .loading import task_of
 from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
@@ -32,6 +33,7 @@ from .worker import Worker, this_process
 
 POLL_SECONDS = 0.2
 STARTS_IN_VAIN = 3
+BEHIND_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,16 @@ class SchedulerActor:
         reach("scheduler.started")
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
         beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
+        self._compacting = asyncio.create_task(asyncio.sleep(0))
         try:
             while self._alive or self._scheduler.closed is None:
                 await self._sleep()
                 self._tick()
                 if not self._alive and self._scheduler.closed is None:
                     break
-                await asyncio.to_thread(self._scheduler.compact)
-            await asyncio.to_thread(lambda: self._scheduler.compact(everything=True))
+                await self._compact()
+            await self._compacting
+            await asyncio.to_thread(self._scheduler.compact, everything=True)
             if self._scheduler.closed not in ("finished", "cancelled") and self._failure is not None:
                 raise WorkersFailing(self._failure)
             assert self._scheduler.closed is not None, "workers leave a sweep that is open only by failing"
@@ -107,14 +111,13 @@ class SchedulerActor:
         finally:
             for task in (*beside, *crew):
                 task.cancel()
+            await asyncio.wait([self._compacting])
             self._watchdog.close()
             self._scheduler.close()
 
     async def _sleep(self) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), HEARTBEAT_SECONDS)
-        except TimeoutError:
-            pass
         self._wake.clear()
 
     def _tick(self) -> None:
@@ -134,6 +137,13 @@ class SchedulerActor:
             while self._workers:
                 ray.kill(self._workers.pop())
 
+    async def _compact(self) -> None:
+        """Write a part when one is due, while ticks go on; wait for it where the next one would be too large."""
+        if self._compacting.done() or self._scheduler.due(BEHIND_PARTS):
+            await self._compacting
+        if self._compacting.done() and self._scheduler.due():
+            self._compacting = asyncio.create_task(asyncio.to_thread(self._scheduler.compact))
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(ROUND_SECONDS)
@@ -141,15 +151,17 @@ class SchedulerActor:
 
     async def _search(self) -> None:
         """Proposals are made one after another in a thread, so that a slow sampler does not hold up reports."""
+        due: deque[Request] = deque()
         while True:
-            request = await self._requests.get()
+            while not (due and self._requests.empty()):
+                due.append(await self._requests.get())
             try:
-                suggestions = await asyncio.to_thread(self._scheduler.search.propose, request)
+                proposed = await asyncio.to_thread(self._scheduler.propose, due)
             except Exception as error:
-                self._failure = f"the sampler failed on cell {request.cell}: {type(error).__name__}: {error}"
+                self._failure = f"the sampler failed on cell {due.popleft().cell}: {type(error).__name__}: {error}"
                 self._draining = True
             else:
-                self._proposed.append((request, suggestions))
+                self._proposed += proposed
             self._wake.set()
 
     async def _keep_worker(self, index: int) -> None:
@@ -159,13 +171,9 @@ class SchedulerActor:
         while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
             name = f"worker-{index}.{incarnation}"
             incarnation += 1
-            options = {"num_cpus": self._crew.cpus, "num_gpus": self._crew.gpus, "max_restarts": 0}
-            here = ray.get_runtime_context().current_actor
-            actor = (
-                ray.remote(WorkerActor)
-                .options(**options)
-                .remote(name, str(self._folder), self._crew.cpus, self._working_directory)
-            )
+            here, crew = ray.get_runtime_context().current_actor, self._crew
+            place = ray.remote(WorkerActor).options(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0)
+            actor = place.remote(name, str(self._folder), crew.cpus, self._working_directory)
             self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
@@ -216,11 +224,8 @@ def run_embedded(
     with _local_ray(sweep, workers):
         crew = Crew(workers or sweep.limits.workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
-        scheduler = (
-            ray.remote(SchedulerActor)
-            .options(num_cpus=0)
-            .remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
-        )
+        made = ray.remote(SchedulerActor).options(num_cpus=0)
+        scheduler = made.remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
         running = scheduler.run.remote()
 
         def drain() -> None:
@@ -285,13 +290,8 @@ def _places(sweep: Sweep) -> int:
 
 
 def _sweep_in(folder: Path) -> Sweep:
-    from .ledger import Reader
-
-    reader = Reader(url_of(folder), folder.name)
-    try:
+    with closing(Reader(url_of(folder), folder.name)) as reader:
         record = reader.sweep()
-    finally:
-        reader.close()
     return parse(record.spec, source="ledger", root=Path(record.root))
 
 

@@ -23,10 +23,21 @@ from swathe.orchestrator.ledger.tables import url_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
+# Long enough that the other workers have started before the first one has done everything.
+UNHURRIED = """
+import time
+
+def train(trial):
+    time.sleep(0.05)
+    return {"loss": (trial.params["lr"] - 0.1) ** 2}
+"""
+
 TORCH = """
+import time
 import torch
 
 def train(trial):
+    time.sleep(0.05)
     torch.manual_seed(trial.seed("init"))
     model = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=trial.params["lr"])
@@ -76,7 +87,7 @@ def hash_of(folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["random", "tpe", "torch"])
 def test_hash_is_the_same_inline_and_with_one_or_three_workers(kind: str, make_sweep, tmp_path, ray_session) -> None:
-    task = {"task": TORCH} if kind == "torch" else {}
+    task = {"tpe": {"task": UNHURRIED}, "torch": {"task": TORCH}}.get(kind, {})
     sampler = "random" if kind == "random" else "tpe"
     sweep = make_sweep(f"sampler={sampler}", "configurations=24", "seeds=1", **task)
     hashes = {"inline": hash_of(run(sweep, Launch(tmp_path / "inline", "inline")).folder)}
