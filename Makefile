@@ -30,7 +30,9 @@ lint: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# All of it takes about an hour on two idle cores; `python -m tests.benchmarks NAME` runs one.
 bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks
 
 clean:

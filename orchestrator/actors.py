@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections import deque
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
-from .errors import SchedulerLost, SwatheError
+from .errors import SwatheError
 from .faultpoints import reach
 from .isolation import pinned_threads
 from .ledger import Owner, Reader
@@ -25,13 +23,12 @@ from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
 from .scheduler import HEARTBEAT_SECONDS, Scheduler
 from .search import Request
 from .separate import runner_of
-from .signals import stop_signals
 from .spec import Sweep, parse
 from .watchdog import ROUND_SECONDS, NoteFile, watchdog_of
 from .worker import Worker, this_process
 
-POLL_SECONDS = 0.2
 STARTS_IN_VAIN = 3
+BEHIND_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +94,16 @@ class SchedulerActor:
     async def _run(self) -> str:
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
         beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
+        self._compacting = asyncio.create_task(asyncio.sleep(0))
         try:
             while self._alive or self._scheduler.closed is None:
                 await self._sleep()
                 self._tick()
                 if not self._alive and self._scheduler.closed is None:
                     break
-                await asyncio.to_thread(self._scheduler.compact)
-            await asyncio.to_thread(lambda: self._scheduler.compact(everything=True))
+                await self._compact()
+            await self._compacting
+            await asyncio.to_thread(self._scheduler.compact, everything=True)
             if self._scheduler.closed not in ("finished", "cancelled") and self._failure is not None:
                 raise WorkersFailing(self._failure)
             assert self._scheduler.closed is not None, "workers leave a sweep that is open only by failing"
@@ -112,14 +111,13 @@ class SchedulerActor:
         finally:
             for task in (*beside, *crew):
                 task.cancel()
+            await asyncio.wait([self._compacting])
             self._watchdog.close()
             self._scheduler.close()
 
     async def _sleep(self) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), HEARTBEAT_SECONDS)
-        except TimeoutError:
-            pass
         self._wake.clear()
 
     def _tick(self) -> None:
@@ -139,6 +137,13 @@ class SchedulerActor:
             while self._workers:
                 ray.kill(self._workers.pop())
 
+    async def _compact(self) -> None:
+        """Write a part when one is due, while ticks go on; wait for it where the next one would be too large."""
+        if self._compacting.done() or self._scheduler.due(BEHIND_PARTS):
+            await self._compacting
+        if self._compacting.done() and self._scheduler.due():
+            self._compacting = asyncio.create_task(asyncio.to_thread(self._scheduler.compact))
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(ROUND_SECONDS)
@@ -146,15 +151,17 @@ class SchedulerActor:
 
     async def _search(self) -> None:
         """Proposals are made one after another in a thread, so that a slow sampler does not hold up reports."""
+        due: deque[Request] = deque()
         while True:
-            request = await self._requests.get()
+            while not (due and self._requests.empty()):
+                due.append(await self._requests.get())
             try:
-                suggestions = await asyncio.to_thread(self._scheduler.search.propose, request)
+                proposed = await asyncio.to_thread(self._scheduler.propose, due)
             except Exception as error:
-                self._failure = f"the sampler failed on cell {request.cell}: {type(error).__name__}: {error}"
+                self._failure = f"the sampler failed on cell {due.popleft().cell}: {type(error).__name__}: {error}"
                 self._draining = True
             else:
-                self._proposed.append((request, suggestions))
+                self._proposed += proposed
             self._wake.set()
 
     async def _keep_worker(self, index: int) -> None:
@@ -164,19 +171,19 @@ class SchedulerActor:
         while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
             name = f"worker-{index}.{incarnation}"
             incarnation += 1
-            place = ray.remote(WorkerActor).options(num_cpus=self._crew.cpus, num_gpus=self._crew.gpus, max_restarts=0)
-            here = ray.get_runtime_context().current_actor
-            actor = place.remote(name, str(self._folder), self._crew.cpus, self._working_directory)
+            here, crew = ray.get_runtime_context().current_actor, self._crew
+            place = ray.remote(WorkerActor).options(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0)
+            actor = place.remote(name, str(self._folder), crew.cpus, self._working_directory)
             self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
                     break
             except RayActorError as error:
                 in_vain = 0 if name in self._joined else in_vain + 1
-                self._failure = f"workers die before they take any work: {_first_line(error)}"
+                self._failure = f"workers die before they take any work: {first_line(error)}"
             except RayTaskError as error:
                 in_vain = STARTS_IN_VAIN
-                self._failure = f"worker {name} failed: {_first_line(error.cause or error)}"
+                self._failure = f"worker {name} failed: {first_line(error.cause or error)}"
             self._lost.append(self._watchdog.lost(name))
             self._waiting.pop(name, None)
             self._workers.discard(actor)
@@ -207,93 +214,12 @@ class WorkerActor:
             return Worker(self._name, runner, lambda push: ray.get(scheduler.exchange.remote(push)), note=note).run()
 
 
-def run_embedded(
-    sweep: Sweep, folder: Path, workers: int | None, *, takeover: bool, stopping: Callable[[], None] = lambda: None
-) -> str:
-    """Run the sweep in `folder` on a Ray of this machine; returns why it closed.
-
-    The first Ctrl-C drains and calls `stopping`.
-    """
-    with _local_ray(sweep, workers):
-        crew = Crew(workers or sweep.limits.workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
-        # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
-        scheduler = (
-            ray.remote(SchedulerActor)
-            .options(num_cpus=0)
-            .remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
-        )
-        running = scheduler.run.remote()
-
-        def drain() -> None:
-            scheduler.drain.remote()
-            stopping()
-
-        with stop_signals(drain):
-            try:
-                while not ray.wait([running], timeout=POLL_SECONDS)[0]:
-                    pass
-                return ray.get(running)
-            except RayTaskError as error:
-                if isinstance(error.cause, SwatheError):
-                    raise error.cause from None
-                raise
-            except RayError as error:
-                if isinstance(cause := getattr(error, "cause", None), SwatheError):
-                    raise cause from None
-                raise SchedulerLost(
-                    f"the scheduler of {folder.name} died; was it killed, or memory short? The same command goes on"
-                ) from None
-
-
-@contextmanager
-def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
-    """A Ray of our own on this machine, unless this process is connected to one already."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    wanted = workers or sweep.limits.workers or 0
-    cpus = max(float(os.cpu_count() or 1), wanted * sweep.resources.cpus)
-    try:
-        ray.init(
-            address="local",
-            num_cpus=int(-(-cpus // 1)),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 * 2**20,
-        )
-    except Exception as error:
-        # A bare one where its processes die while it waits for them.
-        raise SchedulerLost(f"Ray did not start, and the same command tries again: {_first_line(error)}") from error
-    # Private, as Ray 2.60 has no switch for it: the driver prints every death of a worker, which is an outcome here.
-    vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _places(sweep: Sweep) -> int:
-    """How many workers fit on this machine."""
-    have = ray.cluster_resources()
-    places = [have.get("CPU", 0.0) / sweep.resources.cpus]
-    if sweep.resources.gpus:
-        places.append(have.get("GPU", 0.0) / sweep.resources.gpus)
-    if min(places) < 1:
-        raise SwatheError(
-            f"a trial asks for {sweep.resources.cpus:g} cpus and {sweep.resources.gpus:g} gpus, and this machine has "
-            f"{have.get('CPU', 0.0):g} and {have.get('GPU', 0.0):g}; lower resources in the spec"
-        )
-    return int(min(places))
-
-
 def _sweep_in(folder: Path) -> Sweep:
     with closing(Reader(url_of(folder), folder.name)) as reader:
         record = reader.sweep()
     return parse(record.spec, source="ledger", root=Path(record.root))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says, in short."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

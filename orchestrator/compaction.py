@@ -139,7 +139,7 @@ def rename_parts(folder: Path, reader: Reader) -> None:
     shape = Shape.read(record)
     for part in reader.tail().parts:
         trials = read_part(folder, part, shape).trials
-        names = pa.array([record.name] * len(trials), pa.string()).dictionary_encode().cast(trials.schema.field(0).type)
+        names = schema.column(trials.schema.field("sweep").type, [record.name] * len(trials))
         place = trials.schema.get_field_index("sweep")
         renamed = trials.set_column(place, trials.schema.field(place), names)
         storage.write_table(folder / "trials", part_name(part), renamed)
@@ -153,7 +153,7 @@ def part_name(part: PartRange) -> str:
 def metrics_table(blobs: Sequence[bytes]) -> pa.Table:
     """Metric rows of ledger blobs as one table."""
     tables = [schema.decode_rows(blob) for blob in blobs]
-    return pa.concat_tables([schema.METRICS.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    return pa.concat_tables([schema.empty(schema.METRICS), *tables]).unify_dictionaries().combine_chunks()
 
 
 def trials_table(rows: Sequence[Any], shape: Shape) -> pa.Table:
@@ -161,7 +161,7 @@ def trials_table(rows: Sequence[Any], shape: Shape) -> pa.Table:
     layout = shape.trials_schema()
     slices = [rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)]
     batches = [_trials_slice(each, shape, layout) for each in slices]
-    return pa.concat_tables([layout.empty_table(), *batches]).unify_dictionaries().combine_chunks()
+    return pa.concat_tables([schema.empty(layout), *batches]).unify_dictionaries().combine_chunks()
 
 
 def _trials_slice(rows: Sequence[Any], shape: Shape, layout: pa.Schema) -> pa.Table:
@@ -192,6 +192,4 @@ def _column(
         values = [round(getattr(row, name) * 1e6) for row in rows]
     else:
         values = [getattr(row, name) for row in rows]
-    if pa.types.is_dictionary(field.type):
-        return pa.array(values, type=pa.string()).dictionary_encode().cast(field.type)
-    return pa.array(values, type=field.type)
+    return schema.column(field.type, values)

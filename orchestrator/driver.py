@@ -78,9 +78,9 @@ def run(
         reason = _run_inline(sweep, task, folder, launch, stopping)
     else:
         # Ray takes a second to import, and nothing else here needs it.
-        from . import actors
+        from . import embedded
 
-        reason = actors.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover, stopping=stopping)
+        reason = embedded.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover, stopping=stopping)
     return _finish(sweep, folder, reason)
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -88,7 +88,7 @@ def _harmless(thread: threading.Thread) -> bool:
 
 @contextmanager
 def _kept_process_state() -> Iterator[None]:
-    folder, environment, path = Path.cwd(), dict(os.environ), list(sys.path)
+    folder, environment, path = os.getcwd(), _environment(), list(sys.path)
     arguments, errors = list(sys.argv), np.geterr()
     handlers = _signal_handlers()
     torch = sys.modules.get("torch")
@@ -97,7 +97,7 @@ def _kept_process_state() -> Iterator[None]:
         with _AfterImport("torch", lambda module: states.append(_torch_state(module))).installed():
             yield
     finally:
-        os.chdir(folder)
+        _restore_folder(folder)
         _restore_environment(environment)
         sys.path[:], sys.argv[:] = path, arguments
         np.seterr(**errors)
@@ -114,12 +114,28 @@ def _signal_handlers() -> dict[int, signal._HANDLER]:
     return {number: handler for number, handler in found.items() if handler is not None}
 
 
-def _restore_environment(environment: Mapping[str, str]) -> None:
-    if dict(os.environ) == environment:
+def _restore_folder(folder: str) -> None:
+    try:
+        if os.getcwd() == folder:
+            return
+    except FileNotFoundError:
+        # The trial has removed the folder that it was in.
+        pass
+    os.chdir(folder)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """A copy of the environment. Made variable by variable it would take longer than all the rest of an empty trial."""
+    return dict(vars(os.environb)["_data"])
+
+
+def _restore_environment(environment: dict[bytes, bytes]) -> None:
+    now = _environment()
+    if now == environment:
         return
-    for name in set(os.environ) - set(environment):
-        del os.environ[name]
-    os.environ.update(environment)
+    for name in now.keys() - environment.keys():
+        del os.environb[name]
+    os.environb.update(environment)
 
 
 def _set_variable(name: str, value: str | None) -> None:

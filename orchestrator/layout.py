@@ -9,17 +9,17 @@ from .messages import TrialKey
 
 def log_path(folder: Path, trial: TrialKey) -> Path:
     """Where a trial's output goes; the file exists only when it printed something."""
-    return folder / "logs" / trial.cell / f"{trial.configuration}.{trial.replicate}.log"
+    return folder / f"logs/{trial.cell}/{trial.configuration}.{trial.replicate}.log"
 
 
 def artifacts_path(folder: Path, trial: TrialKey) -> Path:
     """The folder of the files that a trial keeps."""
-    return folder / "artifacts" / trial.cell / f"{trial.configuration}.{trial.replicate}"
+    return folder / f"artifacts/{trial.cell}/{trial.configuration}.{trial.replicate}"
 
 
 def checkpoints_path(folder: Path, trial: TrialKey) -> Path:
     """Where a trial's states are kept, a folder for each step."""
-    return folder / "checkpoints" / trial.cell / f"{trial.configuration}.{trial.replicate}"
+    return folder / f"checkpoints/{trial.cell}/{trial.configuration}.{trial.replicate}"
 
 
 def notes_path(folder: Path) -> Path:

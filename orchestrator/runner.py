@@ -79,15 +79,15 @@ class Ending(Enum):
 class Recorder:
     """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report; `last` holds objectives.
 
-    `checkpoints` is the folder for the trial's states, one below it for each step. Once the trial has been stopped
-    nothing more is recorded, even if it swallows the `StopTrial`. One that is `leaving` has kept its state, and stops
-    where it would report a later step: it may just as well have made its last report and be about to return.
+    States go below `folder`, the sweep's, into one folder for each step. Once the trial has been stopped nothing more
+    is recorded, even if it swallows the `StopTrial`. One that is `leaving` has kept its state, and stops where it would
+    report a later step: it may just as well have made its last report and be about to return.
     """
 
     assignment: Assignment
     objectives: tuple[str, ...]
     watched: str
-    checkpoints: Path
+    folder: Path
     add: Callable[[MetricRow], None]
     verdict: Callable[[], Verdict]
     stopwatch: Stopwatch
@@ -98,10 +98,12 @@ class Recorder:
     steps: int | None = None
     curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     follower: Follower | None = None
+    name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # What was reported before a pause counts as if there had been none.
         given = self.assignment
+        self.name = str(given.trial)
+        # What was reported before a pause counts as if there had been none.
         self.steps = given.resume_from
         known = zip(self.objectives, given.resume_values, strict=False)
         self.last = {name: value for name, value in known if value is not None}
@@ -117,11 +119,14 @@ class Recorder:
             raise StopTrial
         self.record(step, metrics, final=False)
         self.steps = step
-        self.last.update((name, metrics[name]) for name in self.objectives if name in metrics)
+        for name in self.objectives:
+            if name in metrics:
+                self.last[name] = metrics[name]
         self.stopwatch.report()
         self.ending = self._due(step, metrics)
         if state is not None and (self.ending is Ending.RUNG or self._asked_to_leave()):
-            checkpoint.save(cast(checkpoint.State, state), self.checkpoints / str(step))
+            checkpoints = checkpoints_path(self.folder, self.assignment.trial)
+            checkpoint.save(cast(checkpoint.State, state), checkpoints / str(step))
             self.kept = True
             self.leaving = self.ending is None
         if self.ending is not None:
@@ -129,10 +134,9 @@ class Recorder:
 
     def record(self, step: int | None, metrics: Mapping[str, float], *, final: bool) -> None:
         """One row a metric."""
-        now = round(time.time() * 1e6)
-        name, attempt = str(self.assignment.trial), self.assignment.attempt
+        now, attempt = time.time_ns() // 1000, self.assignment.attempt
         for metric, value in metrics.items():
-            self.add(MetricRow(name, attempt, step, now, metric, value, final))
+            self.add(MetricRow(self.name, attempt, step, now, metric, value, final))
 
     def _due(self, step: int, metrics: Mapping[str, float]) -> Ending | None:
         if not all(map(math.isfinite, self.last.values())):
@@ -170,9 +174,8 @@ class Runner:
     ) -> tuple[Outcome, list[threading.Thread]]:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
-        checkpoints = checkpoints_path(context.folder, trial_key)
-        told = (context.objectives, context.watched or context.objectives[0])
-        recorder = Recorder(assignment, *told, checkpoints, add, verdict, Stopwatch(context.deadlines))
+        told = (context.objectives, context.watched or context.objectives[0], context.folder)
+        recorder = Recorder(assignment, *told, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
         started = time.time()
         error: BaseException | None = None
@@ -197,7 +200,7 @@ class Runner:
 
     def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
         trial, resume = assignment.trial, assignment.resume_from
-        checkpoints = checkpoints_path(self.context.folder, trial)
+        folder = self.context.folder
         return Trial(
             assignment.params,
             name=str(trial),
@@ -205,8 +208,8 @@ class Runner:
             replicate=trial.replicate,
             device=self.context.device,
             sink=recorder,
-            restore=None if resume is None else lambda: checkpoint.load(checkpoints / str(resume)),
-            artifacts=artifacts_path(self.context.folder, trial),
+            restore=None if resume is None else lambda: checkpoint.load(checkpoints_path(folder, trial) / str(resume)),
+            artifacts=artifacts_path(folder, trial),
             share=self._share,
         )
 

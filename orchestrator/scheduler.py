@@ -7,6 +7,7 @@ answers. Starting is resuming: the constructor restores whatever the ledger hold
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ from .search import Request
 # Also the longest time until a wish of another process is seen.
 HEARTBEAT_SECONDS = 2.0
 PART_SECONDS = 30.0
+# Proposals of quick samplers share a commit; those of slow ones are not held back.
+PROPOSAL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,14 @@ class Scheduler:
         reach("reply.before")
         return Ticked(self._replies(pushes, instructions), requests)
 
+    def due(self, parts: int = 1) -> bool:
+        """Whether enough for so many parts has gathered, or some of it has waited for long."""
+        late = self._clock() - self._compacted >= PART_SECONDS and self._fresh > 0
+        return late or self._fresh >= parts * PART_ROWS
+
     def compact(self, *, everything: bool = False) -> int:
         """Write the parts that are due (see `write_parts`); may run beside ticks, from another thread."""
-        late = self._clock() - self._compacted >= PART_SECONDS and self._fresh > 0
-        if not (everything or late or self._fresh >= PART_ROWS):
+        if not (everything or self.due()):
             return 0
         self._compacted, self._fresh = self._clock(), 0
         written = write_parts(self._folder, self._ledger, self._reader, self._shape)
@@ -149,6 +156,15 @@ class Scheduler:
             storage.remove_tree(self._folder / "checkpoints")
         self._ledger.close()
         self._reader.close()
+
+    def propose(self, due: deque[Request]) -> list[tuple[Request, tuple[Suggestion, ...]]]:
+        """Answer and take out the first request, and as many more as a moment holds; may run beside ticks."""
+        proposed: list[tuple[Request, tuple[Suggestion, ...]]] = []
+        begun = time.monotonic()
+        while due and (not proposed or time.monotonic() - begun < PROPOSAL_SECONDS):
+            proposed.append((due[0], self.search.propose(due[0])))
+            due.popleft()
+        return proposed
 
     # In
 
@@ -234,8 +250,7 @@ class Scheduler:
         return Request(order.cell, order.generation, numbers, history, view)
 
     def _remember(self, cell: str, suggestions: Iterable[Suggestion]) -> None:
-        if self.search.sequential:
-            self._history[cell].extend(each.params for each in suggestions)
+        self._history[cell].extend(each.params for each in suggestions if self.search.sequential)
 
     def _replies(self, pushes: Sequence[Push], instructions: Sequence[Instruction]) -> dict[str, Reply]:
         """Replies to all pushes but those that want a lease while there is none."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 PARAM = "param."
@@ -75,14 +79,53 @@ class MetricRow(NamedTuple):
     final: bool
 
 
-def encode_rows(rows: Iterable[MetricRow]) -> bytes:
+_CODES = {pa.int32(): "i", pa.int64(): "q", _TIME: "q", pa.float64(): "d"}
+
+
+def column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    """`values` as an Arrow array; None is null.
+
+    Made from buffers, because `pa.array` begins by importing pandas: half a second and 50 MB in every worker.
+    """
+    missing = values.count(None)
+    known = _bits([value is not None for value in values]) if missing else None
+    try:
+        if kind == _WORD:
+            words = dict.fromkeys(word for word in values if word is not None)
+            places = {word: place for place, word in enumerate(words)}
+            return pa.DictionaryArray.from_arrays(
+                column(kind.index_type, [places.get(word) for word in values]), column(kind.value_type, [*places])
+            )
+        if kind == pa.string():
+            texts = [b"" if value is None else value.encode() for value in values]
+            ends = array("i", accumulate(map(len, texts), initial=0))
+            data = [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+        elif kind == pa.bool_():
+            data = [_bits([bool(value) for value in values])]
+        else:
+            filled = [0 if value is None else value for value in values] if missing else values
+            data = [pa.py_buffer(array(_CODES[kind], filled))]
+    except (AttributeError, TypeError, OverflowError):
+        # Values of another kind: Arrow converts what can be converted, and says what cannot.
+        return pa.array(values, kind)
+    return pa.Array.from_buffers(kind, len(values), [known, *data], missing)
+
+
+def _bits(flags: Sequence[bool]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(np.array(flags, bool), bitorder="little"))
+
+
+def empty(layout: pa.Schema) -> pa.Table:
+    """A table without rows."""
+    return pa.Table.from_arrays([column(field.type, ()) for field in layout], schema=layout)
+
+
+def encode_rows(rows: Sequence[MetricRow]) -> bytes:
     """Metric rows as one compressed Arrow IPC stream."""
+    # `zip(*rows)` would make an iterator for each row, which Python's garbage collector then looks through.
+    columns = (list(map(itemgetter(place), rows)) for place in range(len(METRICS)))
     table = pa.Table.from_arrays(
-        [
-            pa.array(column, type=field.type) if field.type != _WORD else pa.array(column).dictionary_encode()
-            for column, field in zip(zip(*rows, strict=True), METRICS, strict=True)
-        ],
-        schema=METRICS,
+        [column(field.type, values) for field, values in zip(METRICS, columns, strict=True)], schema=METRICS
     )
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, METRICS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:

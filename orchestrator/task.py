@@ -121,6 +121,19 @@ def as_number(value: Any) -> float:
     return float(value)
 
 
+def _whole(step: Any) -> int:
+    if isinstance(step, bool) or not hasattr(step, "__index__"):
+        raise ReportError(f"step {step!r} is not a whole number; pass the training step as an int")
+    return step.__index__()
+
+
+def _reported(step: int, metric: str, value: Any) -> float:
+    try:
+        return as_number(value)
+    except (TypeError, ValueError) as error:
+        raise ReportError(f"metric {metric!r} at step {step}: {error}") from None
+
+
 class Trial:
     """The handle a training function gets: what to train with, and where to report.
 
@@ -167,24 +180,21 @@ class Trial:
         """
         if not self._open:
             raise ReportError(f"trial {self.name} has ended; a report at step {step!r} came too late")
-        if isinstance(step, bool) or not hasattr(step, "__index__"):
-            raise ReportError(f"step {step!r} is not a whole number; pass the training step as an int")
-        step = step.__index__()
+        if type(step) is not int:
+            step = _whole(step)
         if step < 0 or step < self._step:
             rule = "steps start at 0" if step < 0 else f"steps never fall, and the last one was {self._step}"
             raise ReportError(f"step {step} was reported, but {rule}")
         if not metrics:
             raise ReportError(f"the report at step {step} has no metric; write report({step}, loss=...)")
+        if step == self._step and (twice := self._seen.intersection(metrics)):
+            raise ReportError(f"metric {min(twice)!r} was reported twice at step {step}; report each once a step")
+        numbers = {
+            metric: value if type(value) is float else _reported(step, metric, value)
+            for metric, value in metrics.items()
+        }
         if step > self._step:
             self._step, self._seen = step, set()
-        if twice := self._seen.intersection(metrics):
-            raise ReportError(f"metric {min(twice)!r} was reported twice at step {step}; report each once a step")
-        numbers: dict[str, float] = {}
-        for metric, value in metrics.items():
-            try:
-                numbers[metric] = as_number(value)
-            except (TypeError, ValueError) as error:
-                raise ReportError(f"metric {metric!r} at step {step}: {error}") from None
         self._seen.update(numbers)
         if self._sink is not None:
             self._sink.accept(step, numbers, state)

@@ -18,7 +18,7 @@ SOURCES = sorted(
 
 # package -> where it may be imported, as prefixes of paths
 PLACES = {
-    "ray": ("orchestrator/actors.py", "orchestrator/driver.py", "clusters/"),
+    "ray": ("orchestrator/actors.py", "orchestrator/embedded.py", "clusters/"),
     "optuna": ("orchestrator/search/model.py", "analysis/"),
     "sqlalchemy": ("orchestrator/ledger/",),
     "pyarrow": (

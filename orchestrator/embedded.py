@@ -1,0 +1,100 @@
+"""The embedded cluster: a Ray of this machine, started for one sweep and ended with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from .actors import Crew, SchedulerActor, first_line
+from .errors import SchedulerLost, SwatheError
+from .ledger import Owner
+from .signals import stop_signals
+from .spec import Sweep
+
+POLL_SECONDS = 0.2
+
+
+def run_embedded(
+    sweep: Sweep, folder: Path, workers: int | None, *, takeover: bool, stopping: Callable[[], None] = lambda: None
+) -> str:
+    """Run the sweep in `folder` on a Ray of this machine; returns why it closed.
+
+    The first Ctrl-C drains and calls `stopping`.
+    """
+    with _local_ray(sweep, workers):
+        crew = Crew(workers or sweep.limits.workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
+        # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
+        made = ray.remote(SchedulerActor).options(num_cpus=0)
+        scheduler = made.remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
+        running = scheduler.run.remote()
+
+        def drain() -> None:
+            scheduler.drain.remote()
+            stopping()
+
+        with stop_signals(drain):
+            try:
+                while not ray.wait([running], timeout=POLL_SECONDS)[0]:
+                    pass
+                return ray.get(running)
+            except RayTaskError as error:
+                if isinstance(error.cause, SwatheError):
+                    raise error.cause from None
+                raise
+            except RayError as error:
+                if isinstance(cause := getattr(error, "cause", None), SwatheError):
+                    raise cause from None
+                raise SchedulerLost(
+                    f"the scheduler of {folder.name} died; was it killed, or memory short? The same command goes on"
+                ) from None
+
+
+@contextmanager
+def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
+    """A Ray of our own on this machine, unless this process is connected to one already."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    wanted = workers or sweep.limits.workers or 0
+    cpus = max(float(os.cpu_count() or 1), wanted * sweep.resources.cpus)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=int(-(-cpus // 1)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 * 2**20,
+        )
+    except Exception as error:
+        # A bare one where its processes die while it waits for them.
+        raise SchedulerLost(f"Ray did not start, and the same command tries again: {first_line(error)}") from error
+    # Private, as Ray 2.60 has no switch for it: the driver prints every death of a worker, which is an outcome here.
+    vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _places(sweep: Sweep) -> int:
+    """How many workers fit on this machine."""
+    have = ray.cluster_resources()
+    places = [have.get("CPU", 0.0) / sweep.resources.cpus]
+    if sweep.resources.gpus:
+        places.append(have.get("GPU", 0.0) / sweep.resources.gpus)
+    if min(places) < 1:
+        raise SwatheError(
+            f"a trial asks for {sweep.resources.cpus:g} cpus and {sweep.resources.gpus:g} gpus, and this machine has "
+            f"{have.get('CPU', 0.0):g} and {have.get('GPU', 0.0):g}; lower resources in the spec"
+        )
+    return int(min(places))
