@@ -61,8 +61,8 @@ def modelled(sweep: Sweep) -> int:
 
 
 def at_once(sweep: Sweep) -> int:
-    """How many trials can run at the same time: with a model, the generations that it lets be open."""
-    if not modelled(sweep):
+    """How many trials can run at the same time: where generations wait for earlier ones, those that may be open."""
+    if not sweep.waits:
         return trials(sweep)
     opened = min(sweep.per_cell, sweep.generation_size * (sweep.lag + 1))
     return len(sweep.cells) * opened * sweep.seeds
@@ -148,7 +148,7 @@ def _show(sweep: Sweep) -> None:
 
 def _lines(sweep: Sweep) -> list[tuple[str, str, str]]:
     axes = [f"{name}: {_listed([word(value) for value in values])}" for name, values in sweep.grid.items()]
-    bound = "cells x generation x (lag + 1) x seeds" if modelled(sweep) else "all trials, none waits for another"
+    bound = "cells x generation x (lag + 1) x seeds" if sweep.waits else "all trials, none waits for another"
     return [
         ("cells", str(len(sweep.cells)), axes[0] if axes else "no grid"),
         *(("", "", axis) for axis in axes[1:]),

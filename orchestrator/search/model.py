@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..messages import Cause, Scalar, State, Suggestion
 from ..schedule import Observation
 from ..spec.parameters import same
+from ..spec.rules import HISTORY
 from ..task import Choice, Float, Int, Lattice, Parameter
 from .points import active, seed_for, values_of
-from .records import HISTORY, Request, Settings, Space
+from .records import Request, Settings, Space
 
 if TYPE_CHECKING:
     import optuna

@@ -9,9 +9,6 @@ from ..messages import Scalar
 from ..schedule import Observation
 from ..task import Parameter
 
-# Configurations that a model looks at; the cost of its suggestions grows with them, that of gp with their cube.
-HISTORY = {"tpe": 2000, "gp": 250}
-
 Space = Mapping[str, Parameter]
 
 

@@ -1,5 +1,7 @@
 """What the user asks: the grammar of a sweep, read from YAML with errors that name file and line."""
 
-from .sweep import Cell, Sweep, cell_key, json_schema, load, parse
+from .cells import Cell, cell_key
+from .reading import json_schema, load, parse
+from .sweep import Sweep
 
 __all__ = ["Cell", "Sweep", "cell_key", "json_schema", "load", "parse"]

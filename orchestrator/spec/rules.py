@@ -11,6 +11,8 @@ from .faults import Fault, broken, dotted, show
 
 MAX_CELLS = 100_000
 MAX_TRIALS = 10_000_000
+# Configurations that a model looks at; the cost of its suggestions grows with them, that of gp with their cube.
+HISTORY = {"tpe": 2000, "gp": 250}
 
 Axes = Mapping[str, Sequence[Scalar]]
 Search = Mapping[str, Parameter]

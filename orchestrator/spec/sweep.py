@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
-from . import conditions, fragments, postponed, rules
+from . import conditions, postponed, rules
 from .cells import Cell, cell_key
 from .commands import check_command
-from .document import dump, parse_document, read_text
+from .document import dump
 from .faults import Fault, from_validation
 from .known import check_enqueue
 from .parameters import kind
 from .pruners import REDUCTION, Pruner, check_pruner
 from .sections import (
     MODEL_SAMPLERS,
-    SAMPLERS,
     Limits,
     Resources,
     Sampler,
@@ -201,9 +200,14 @@ class Sweep(Section):
         return self.sampler.generation or usual
 
     @property
+    def waits(self) -> bool:
+        """Whether a generation waits for earlier ones, since a model or a pruner of curves looks at them."""
+        return self._has_model or bool(self.search and self.pruner and self.pruner.compares_curves)
+
+    @property
     def lag(self) -> int:
         """How many generations before its own a model or a pruner of curves does not see; 0 where there is none."""
-        if not (self._has_model or (self.pruner and self.pruner.compares_curves)):
+        if not self.waits:
             return 0
         return 1 if self.sampler.lag is None else self.sampler.lag
 
@@ -229,6 +233,12 @@ class Sweep(Section):
             found.append(
                 f"only {self.model_share:.0%} of {self.per_cell} configurations see a model; "
                 f"write `configurations: {half}` or more, or lower generation or lag"
+            )
+        most = rules.HISTORY.get(self.sampler.name, self.per_cell)
+        if self._has_model and self.per_cell > most:
+            found.append(
+                f"{self.sampler.name} would slow down with {self.per_cell} configurations, so its model looks at the "
+                f"best {most // 2} of a cell and the latest {most - most // 2}"
             )
         if not self.search and self.sampler != Sampler(name="random"):
             found.append(f"sampler {self.sampler.name} has no effect without search; remove it")
@@ -270,26 +280,3 @@ class Sweep(Section):
         copy = super().model_copy()
         copy._root = root
         return copy
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """The sweep in a spec file, with `overrides` such as `search.lr.low=1e-5`. Raises `SpecError`."""
-    return parse(read_text(path), str(path), overrides, path.absolute().parent)
-
-
-def parse(text: str, source: str = "<spec>", overrides: Sequence[str] = (), root: Path | None = None) -> Sweep:
-    """The sweep in the text of a spec. `source` names it in errors, `root` is where relative task paths start.
-
-    Raises `SpecError` whose message starts with `source:line:`, or with `--set TEXT:` where an override is at fault.
-    """
-    document = parse_document(text, source, overrides)
-    try:
-        sweep = Sweep(**document.data)
-    except Fault as fault:
-        raise fault.at(document.place(fault.path)) from None
-    return sweep if root is None else sweep.rooted(root)
-
-
-def json_schema() -> dict[str, Any]:
-    """The grammar of a spec as a JSON Schema, draft 2020-12; editors complete from it."""
-    return fragments.complete(Sweep.model_json_schema(), SAMPLERS)
