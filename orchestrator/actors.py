@@ -33,11 +33,12 @@ BEHIND_PARTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The workers of a sweep: how many, and the share of the machine that each one gets."""
+    """The workers of a sweep: how many, and the share of the machine that each one gets (`memory` in bytes)."""
 
     count: int
     cpus: float
     gpus: float
+    memory: int = 0
 
 
 class WorkersFailing(SwatheError):
@@ -172,7 +173,8 @@ class SchedulerActor:
             name = f"worker-{index}.{incarnation}"
             incarnation += 1
             here, crew = ray.get_runtime_context().current_actor, self._crew
-            place = ray.remote(WorkerActor).options(num_cpus=crew.cpus, num_gpus=crew.gpus, max_restarts=0)
+            share = {"num_cpus": crew.cpus, "num_gpus": crew.gpus, "memory": crew.memory or None}
+            place = ray.remote(WorkerActor).options(**share, max_restarts=0)
             actor = place.remote(name, str(self._folder), crew.cpus, self._working_directory)
             self._workers.add(actor)
             try:

@@ -29,7 +29,9 @@ def run_embedded(
     The first Ctrl-C drains and calls `stopping`.
     """
     with _local_ray(sweep, workers):
-        crew = Crew(workers or sweep.limits.workers or _places(sweep), sweep.resources.cpus, sweep.resources.gpus)
+        asked = sweep.resources
+        count = workers or sweep.limits.workers or _places(sweep)
+        crew = Crew(count, asked.cpus, asked.gpus, asked.memory or 0)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
         made = ray.remote(SchedulerActor).options(num_cpus=0)
         scheduler = made.remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
@@ -88,13 +90,14 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
 
 def _places(sweep: Sweep) -> int:
     """How many workers fit on this machine."""
-    have = ray.cluster_resources()
-    places = [have.get("CPU", 0.0) / sweep.resources.cpus]
-    if sweep.resources.gpus:
-        places.append(have.get("GPU", 0.0) / sweep.resources.gpus)
-    if min(places) < 1:
+    have, asked = ray.cluster_resources(), sweep.resources
+    shares = {"CPU": asked.cpus, "GPU": asked.gpus, "memory": float(asked.memory or 0)}
+    places = {name: have.get(name, 0.0) / share for name, share in shares.items() if share}
+    short = min(places, key=lambda name: places[name])
+    if places[short] < 1:
+        name, unit = {"CPU": ("cpus", 1), "GPU": ("gpus", 1), "memory": ("GiB of memory", 2**30)}[short]
         raise SwatheError(
-            f"a trial asks for {sweep.resources.cpus:g} cpus and {sweep.resources.gpus:g} gpus, and this machine has "
-            f"{have.get('CPU', 0.0):g} and {have.get('GPU', 0.0):g}; lower resources in the spec"
+            f"a trial asks for {shares[short] / unit:g} {name}, and this machine has "
+            f"{have.get(short, 0.0) / unit:.3g}; lower resources in the spec"
         )
-    return int(min(places))
+    return int(places[short])
