@@ -24,6 +24,11 @@ from .schema import MetricRow
 from .spec import Sweep
 from .task import StopTrial, Task, Trial
 
+AT_ITS_END = """
+This trial went on from its state at step {step} and reported nothing more. If that was its last step, its loop did not
+run again: keep what it returns in the state, or return nothing, which stands for the last reported metrics.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
@@ -248,7 +253,10 @@ class Runner:
             case None:
                 pass
         if error is not None:
-            return ended(State.FAIL, cause=cause_of(error), error=describe(error, __file__))
+            text = describe(error, __file__)
+            if assignment.resume_from is not None and recorder.steps == assignment.resume_from:
+                text += AT_ITS_END.format(step=assignment.resume_from)
+            return ended(State.FAIL, cause=cause_of(error), error=text)
         try:
             returned = read_result(result, self.context.objectives, recorder.last)
         except UnusableResult as unusable:

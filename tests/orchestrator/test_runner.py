@@ -207,6 +207,17 @@ def test_what_was_reported_before_a_pause_still_counts_after_it(tmp_path: Path) 
     assert not rows and (outcome.state, outcome.value, outcome.steps) == (State.COMPLETE, 9.0, 4)
 
 
+def test_a_trial_resumed_after_its_last_step_is_told_what_to_do(tmp_path: Path) -> None:
+    def train(trial: Trial) -> dict[str, float]:
+        for step in range(5, 5):
+            loss = float(step)
+        return {"loss": loss}
+
+    paused = Outcome(KEY, 1, State.WAITING, value=9.0, steps=4, kept=True)
+    outcome, _ = run(train, tmp_path, after=paused)
+    assert outcome.cause is Cause.USER_ERROR and "its loop did not\nrun again: keep what it returns" in outcome.error
+
+
 def test_a_stop_raised_by_the_user_is_no_verdict(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
         raise StopTrial
