@@ -21,7 +21,6 @@ from .messages import Scalar, TrialKey
 from .spec import Sweep, parse
 
 PART_ROWS = 50_000
-_SLICE = 2_000
 
 
 class Tables(NamedTuple):
@@ -53,6 +52,13 @@ class Shape(NamedTuple):
         """The schema of this sweep's `trials`."""
         return schema.trials(self.sweep.parameter_kinds(), self.metrics)
 
+    def tables(self, rows: Sequence[Any]) -> list[pa.Table]:
+        """Rows of the ledger's trial table (columns as attributes) as `trials`: a list of one."""
+        params = [{**self.cells[row.cell], **json.loads(row.params)} for row in rows]
+        finals = [json.loads(row.metrics) for row in rows]
+        layout = self.trials_schema()
+        return [pa.Table.from_arrays([_column(each, rows, params, finals, self) for each in layout], schema=layout)]
+
 
 def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> int:
     """Write all that has been committed, unfinished parts first; return the number of parts.
@@ -67,7 +73,7 @@ def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> i
         ledger.forget_retired(part)
     while (part := ledger.plan_part()) is not None:
         reach("part.planned")
-        tail = reader.tail(part)
+        tail = reader.tail(part, shape.tables)
         if part in tail.parts:
             # Finished by a later driver while this one slept, and its blobs are gone: the next look at the ledger
             # says so. Writing it from what is left would destroy it.
@@ -97,13 +103,14 @@ def read_tables(folder: Path) -> Tables:
     """The tables of the sweep in `folder`: its parts and the ledger's tail, at one moment. Ended trials only."""
     reader = Reader(url_of(folder))
     try:
-        return assemble(folder, Shape.read(reader.sweep()), reader.tail())
+        shape = Shape.read(reader.sweep())
+        return assemble(folder, shape, reader.tail(keep=shape.tables))
     finally:
         reader.close()
 
 
 def assemble(folder: Path, shape: Shape, tail: Tail) -> Tables:
-    """Parts and tail as whole tables."""
+    """Parts and tail, which holds slices made by `Shape.tables`, as whole tables."""
     parts = [
         read_part(folder, part, shape, {trial for trial, commit in tail.retired if part.first <= commit <= part.last})
         for part in tail.parts
@@ -156,20 +163,9 @@ def metrics_table(blobs: Sequence[bytes]) -> pa.Table:
     return pa.concat_tables([schema.empty(schema.METRICS), *tables]).unify_dictionaries().combine_chunks()
 
 
-def trials_table(rows: Sequence[Any], shape: Shape) -> pa.Table:
-    """Rows of the ledger's trial table (columns as attributes) as `trials`."""
-    layout = shape.trials_schema()
-    slices = [rows[first : first + _SLICE] for first in range(0, len(rows), _SLICE)]
-    batches = [_trials_slice(each, shape, layout) for each in slices]
-    return pa.concat_tables([schema.empty(layout), *batches]).unify_dictionaries().combine_chunks()
-
-
-def _trials_slice(rows: Sequence[Any], shape: Shape, layout: pa.Schema) -> pa.Table:
-    # Slice by slice, because parameters as Python objects take ten times what they take as Arrow columns.
-    params = [{**shape.cells[row.cell], **json.loads(row.params)} for row in rows]
-    finals = [json.loads(row.metrics) for row in rows]
-    columns = [_column(field, rows, params, finals, shape) for field in layout]
-    return pa.Table.from_arrays(columns, schema=layout)
+def trials_table(slices: Sequence[pa.Table], shape: Shape) -> pa.Table:
+    """Slices made by `Shape.tables` as one table."""
+    return pa.concat_tables([schema.empty(shape.trials_schema()), *slices]).unify_dictionaries().combine_chunks()
 
 
 def _column(

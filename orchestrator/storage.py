@@ -37,6 +37,8 @@ def write_table(folder: Path, name: str, table: pa.Table) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(folder)
+    # What it took to encode the table would stay with this process.
+    pa.default_memory_pool().release_unused()
     reach("table.renamed")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from ..errors import LedgerEmpty, LedgerError
 from ..messages import Cause, State, TrialKey
 from . import tables as t
 from .writing import HEARTBEAT_LIMIT, Owner, PartRange
+
+SLICE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,9 @@ class Failure:
 class Tail:
     """A consistent view of the results: finished parts, and what has been committed since.
 
-    `trials` are rows of the ledger's trial table (columns as attributes), `blobs` payloads of metric rows. Trials in
-    `retired` have been taken back; a part that holds the commit named with them must be read without their rows.
+    `trials` are rows of the ledger's trial table (columns as attributes) or what was kept of them, `blobs` payloads of
+    metric rows. Trials in `retired` have been taken back; a part that holds the commit named with them must be read
+    without their rows.
     """
 
     parts: tuple[PartRange, ...]
@@ -184,8 +187,11 @@ class Reader:
                         return params
         return None
 
-    def tail(self, part: PartRange | None = None) -> Tail:
-        """All results, or, given a `part`, just the commits in it."""
+    def tail(self, part: PartRange | None = None, keep: Callable[[Sequence[Any]], Sequence[Any]] = list) -> Tail:
+        """All results, or, given a `part`, just the commits in it.
+
+        What `keep` makes of a slice of the trials is kept of them: whole, as Python objects, they take much memory.
+        """
         with self._engine.connect() as connection:
             done = sa.select(t.part).where(t.part.c.sweep == self.name, t.part.c.done).order_by(t.part.c.first)
             parts = tuple(PartRange(row.first, row.last) for row in connection.execute(done))
@@ -194,7 +200,8 @@ class Reader:
             inside = t.trial.c.commit.between(first, last)
             chosen = sa.select(t.trial).where(t.trial.c.sweep == self.name, inside)
             order = (t.trial.c.cell, t.trial.c.configuration, t.trial.c.replicate)
-            trials = connection.execute(chosen.order_by(*order)).all()
+            slices = connection.execute(chosen.order_by(*order).execution_options(yield_per=SLICE)).partitions()
+            trials = [each for rows in slices for each in keep(rows)]
             blobs = sa.select(t.rows.c.payload).where(t.rows.c.sweep == self.name, t.rows.c.commit.between(first, last))
             payloads = tuple(connection.execute(blobs.order_by(t.rows.c.commit, t.rows.c.id)).scalars())
             taken_back = sa.select(t.retired.c.trial, t.retired.c.commit).where(t.retired.c.sweep == self.name)
