@@ -15,6 +15,7 @@ from typing import TypeVar
 import psutil
 import torch
 
+from .data import Data
 from .lanes import Lanes
 from .program import Params, Program, Seeds
 from .trees import leaves
@@ -22,6 +23,7 @@ from .trees import leaves
 FEW, MANY = 2, 8  # lanes measured; one lane would be computed as two
 SHARE = 0.5  # of the free memory that lanes may take
 GAIN = 1.05  # times as fast as plain trials lanes must be to be worth it
+LONG = 0.02  # seconds of a step beside which the overhead that lanes save on a CPU is nothing
 SIZES = sorted({2**i * k // 2 for i in range(1, 11) for k in (2, 3)} - {1536})  # 2, 3, 4, 6, ..., 1024 lanes
 T = TypeVar("T")
 
@@ -53,24 +55,50 @@ def plan(measured: Measurement, trials: int) -> int:
     return lanes if (fixed / lanes + each) * GAIN <= measured.plain else 0
 
 
-def measure(
-    program: Program,
-    params: Params,
-    seeds: Seeds,
-    *,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Measurement:
+@dataclass(frozen=True)
+class Bench:
+    """Where a shape is measured: its program, the parameters of one trial and its seeds, and the device."""
+
+    program: Program
+    params: Params
+    seeds: Seeds
+    device: str = "cpu"
+    data: Data | None = None
+    clock: Callable[[], float] = time.perf_counter
+
+    def pack(self, lanes: int, *, fused: bool = True) -> Lanes:
+        """Lanes that differ in their seeds, as those of a sweep do: equal ones would read the same rows."""
+        seeds = [lambda stream, lane=lane: self.seeds(f"{stream} {lane}") for lane in range(lanes)]
+        return Lanes(self.program, [self.params] * lanes, seeds, device=self.device, fused=fused, data=self.data)
+
+
+def measure(bench: Bench) -> Measurement:
     """Trains a few steps of a plain trial and of packs of it, in turns. Takes about a second."""
-
-    def pack(lanes: int, fused: bool = True) -> Lanes:
-        return Lanes(program, [params] * lanes, [seeds] * lanes, device=device, dtype=dtype, fused=fused)
-
-    packs = (pack(1, fused=False), pack(FEW), pack(MANY))
-    plain, few, many = _seconds(packs, device, clock)
+    alone, device = bench.pack(1, fused=False), bench.device
+    if torch.device(device).type == "cpu":
+        (plain,) = _seconds([alone], device, bench.clock, rounds=1)
+        if plain > LONG:
+            size = sum(x.nbytes for x in leaves(alone.state))
+            return Measurement(plain, FEW * plain, MANY * plain, size, _free(device))
+    packs = (alone, bench.pack(FEW), bench.pack(MANY))
+    plain, few, many = _seconds(packs, device, bench.clock)
     lane_bytes = (_bytes(packs[2], device) - _bytes(packs[1], device)) // (MANY - FEW)
     return Measurement(plain, few, many, lane_bytes, _free(device))
+
+
+def fastest(bench: Bench, measured: Measurement, most: int) -> int:
+    """As many lanes, up to `most`, as are fastest per lane: what many lanes work on leaves the caches of a CPU.
+
+    Four times as many are tried as long as that makes a lane faster by a fiftieth.
+    """
+    lanes, each = min(MANY, most), measured.many / MANY
+    while lanes < most:
+        more = min(4 * lanes, most)
+        (seconds,) = _seconds([bench.pack(more)], bench.device, bench.clock, rounds=3)
+        if seconds / more > 0.98 * each:
+            break
+        lanes, each = more, seconds / more
+    return lanes
 
 
 def _seconds(packs: Sequence[Lanes], device: str, clock: Callable[[], float], rounds: int = 5) -> list[float]:
