@@ -57,7 +57,7 @@ class Snapshot:
 
     `proposals` are (cell, generation, suggestions) in the order of generations; `decisions` the decided trials;
     `pauses` those of trials in generations that are not decided, in order; `charges` the charged attempts of open
-    trials; `leases` the number of leases granted so far.
+    trials; `leases` the number of leases granted so far; `capacities` the lanes of each shape that were decided on.
     """
 
     proposals: tuple[tuple[str, int, tuple[Suggestion, ...]], ...] = ()
@@ -65,6 +65,7 @@ class Snapshot:
     pauses: tuple[Pause, ...] = ()
     charges: Mapping[TrialKey, int] = field(default_factory=dict[TrialKey, int])
     leases: int = 0
+    capacities: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class CellResults:
@@ -175,6 +176,11 @@ class CellResults:
         """Where an open trial starts again, if it has ever paused."""
         pauses = self.pauses.get((trial.configuration, trial.replicate))
         return pauses[-1] if pauses else None
+
+    def resumes_at(self, trial: TrialKey) -> int | None:
+        """The step of the checkpoint from which an open trial starts, None for the beginning."""
+        pause = self.last_pause(trial)
+        return pause.outcome.steps if pause is not None and pause.outcome.kept else None
 
     def rungs_passed(self, configuration: int, replicate: int) -> list[float]:
         """The values with which an open trial has paused for others, in their order."""

@@ -103,7 +103,7 @@ def layers(p: Params) -> list[Layer]:
 
 
 class Matrix(nn.Module):
-    """m W x for images or activations x (batch x inputs) -> (batch x outputs); W = s Z at the start, Z from the generator z."""
+    """m W x for images or activations x (batch x inputs) -> (batch x outputs); W = s Z at the start."""
 
     multiplier: Tensor
 
