@@ -185,7 +185,6 @@ def test_what_later_versions_do_is_refused(old: str, new: str, line: int) -> Non
         ({"grid": {"a": [object()]}}, "one number"),
         ({"fixed": {"a": "\ud800"}}, "surrogate"),
         ({"search": {"a": object()}}, "must be a mapping"),
-        ({"fuse": 2}, "this version cannot"),
         ({"resources": [{"cpus": "1"}]}, "resources[0].cpus"),
     ],
 )
