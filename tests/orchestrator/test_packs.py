@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swathe.orchestrator.cutoffs import Cutoffs
 from swathe.orchestrator.events import (
     CloseSweep,
     GenerationProposed,
@@ -61,6 +62,9 @@ def ended(assignment: Assignment) -> Outcome:
     last = 4 if number % 4 == 3 else 100
     if number % 5 == 4:
         return Outcome(trial, assignment.attempt, State.FAIL, Cause.DIVERGED)
+    if assignment.cutoffs is not None and number % 3 != 2 and (number + trial.replicate) % 2:
+        step = 3 + trial.replicate  # behind its cutoff: it waits for the votes of the other replicates
+        return Outcome(trial, assignment.attempt, State.WAITING, value=value_of(trial), steps=step, kept=True)
     if assignment.pause_at is None or assignment.pause_at > last:
         return Outcome(trial, assignment.attempt, State.COMPLETE, value=value_of(trial), steps=last)
     value = value_of(trial) + 1 / assignment.pause_at
@@ -144,6 +148,12 @@ SHAPES = {
     "model and halving": {"sequential": True, "lag": 0, "rungs": Rungs(2, 2)},
     "searched shape": {"sequential": True, "fusing": Fusing({"width": None, "depth": None})},
     "one family": {"sequential": False, "fusing": Fusing({"steps": 10}, lanes=5)},
+    "votes": {"sequential": True, "cutoffs": Cutoffs(votes=True)},
+    "votes, one family": {
+        "sequential": False,
+        "cutoffs": Cutoffs(votes=True),
+        "fusing": Fusing({"steps": 10}, lanes=5),
+    },
     "searched, halving": {"rungs": Rungs(2, 3), "fusing": Fusing({"width": None, "depth": None}, lanes=3)},
 }
 
