@@ -4,8 +4,8 @@
     python -m tests.benchmarks.fusion --quick    a few shapes, fewer steps
 
 Everything on one thread. The loops are what a user writes without a framework: `torch.optim`, eager, one trial after
-another. Swathe's side is what a worker does for one shape: it measures how many lanes pay, then trains packs of them,
-or plain trials where that is as fast. Data are random, of the sizes of scikit-learn's digits (64 inputs, batches of 32);
+another. Swathe's side is what a worker does for one shape: it measures how many lanes pay, then trains packs of
+them, or plain trials where that is as fast. Data are random, of the sizes of the digits (64 inputs, batches of 32);
 each trial has an order of its own. Contenders take turns; the fastest of the repetitions counts, by the clock of the
 wall and by the thread's own.
 """
