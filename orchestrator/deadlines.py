@@ -26,6 +26,10 @@ class Deadlines:
             return Cause.STALLED
         return None
 
+    def times(self, lanes: int) -> Deadlines:
+        """The limits of so many trials that run together: each of them takes its time, though not one by one."""
+        return Deadlines(*(None if limit is None else lanes * limit for limit in (self.trial, self.stall)))
+
     def told(self, cause: Cause) -> str:
         """The limit behind `cause`, for the user."""
         if cause is Cause.TIMEOUT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,7 +23,7 @@ from .scheduler import Scheduler
 from .separate import runner_of
 from .signals import stop_signals
 from .spec import Sweep
-from .task import Task
+from .task import Scalar, Task
 from .worker import Worker, this_process
 
 CLUSTERS = ("embedded", "inline")
@@ -97,7 +97,7 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
     # Absolute, because a trial in this process may change the working directory.
     folder = launch.directory.absolute() / sweep.name
     url = url_of(folder)
-    present = Present(sweep, folder, launch.takeover, launch.accept)
+    present = Present(sweep, folder, launch.takeover, launch.accept, fusible_shapes(sweep, task))
     record = _existing(url, sweep.name) if (folder / "ledger.db").exists() else None
     if record is None and launch.origin is not None:
         resuming.branch(present, folder.parent / launch.origin, declared_metrics(sweep, task))
@@ -107,6 +107,21 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
     else:
         resuming.go_on(present, record)
     return folder
+
+
+def fusible_shapes(sweep: Sweep, task: Task) -> Mapping[str, Scalar | None] | None:
+    """The parameters that decide which trials share a pack, None where they all run alone. Raises `SpecError`."""
+    if isinstance(sweep.fuse, int):
+        if task.fusible is None:
+            raise SpecError(
+                f"fuse is {sweep.fuse}, but task {task.name} is a function of one trial and cannot run as lanes; "
+                "write `fuse: auto`, or make it a Program (README, section Fusion)"
+            )
+        if sweep.isolate is not None:
+            raise SpecError(
+                f"fuse is {sweep.fuse}, but isolate: {sweep.isolate} gives each trial a process of its own; remove one"
+            )
+    return None if task.fusible is None else dict(task.fusible.shapes)
 
 
 def _check_cluster(launch: Launch) -> None:

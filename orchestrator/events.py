@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .messages import Cause, Lease, Outcome, Pause, Suggestion, TrialKey
+from .messages import Capacity, Cause, Lease, Outcome, Pause, Suggestion, TrialKey
 
 # Events of the schedule.
 
@@ -38,6 +38,14 @@ class TrialsEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ShapeMeasured:
+    """A worker has found out how many lanes the packs of a shape are to have."""
+
+    at: float
+    capacity: Capacity
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLost:
     """A worker is gone, for `cause`, and with it whatever it was running: `trial` since `began`, or nobody knows."""
 
@@ -64,7 +72,7 @@ class CancelRequested:
     at: float
 
 
-Event = GenerationProposed | LeaseWanted | TrialsEnded | WorkerLost | DrainRequested | CancelRequested
+Event = GenerationProposed | LeaseWanted | TrialsEnded | ShapeMeasured | WorkerLost | DrainRequested | CancelRequested
 
 
 # Instructions of the schedule.
@@ -125,6 +133,13 @@ class DiscardOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordCapacity:
+    """Write how many lanes the packs of a shape have from now on."""
+
+    capacity: Capacity
+
+
+@dataclass(frozen=True, slots=True)
 class DismissWorker:
     """Nothing will ever be left for this worker."""
 
@@ -145,6 +160,7 @@ Instruction = (
     | RecordPause
     | RecordAttempt
     | DiscardOutcome
+    | RecordCapacity
     | DismissWorker
     | CloseSweep
 )

@@ -111,6 +111,10 @@ def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
 def _as_task(found: Any, name: str) -> Task:
     if isinstance(found, Task):
         return found
+    # A program's own module has imported the fusion package, and with it torch; for other tasks nothing is loaded.
+    fusion = sys.modules.get(f"{__package__}.fusion")
+    if fusion is not None and isinstance(found, fusion.Program):
+        return fusion.as_task(found, name=name, summary="trials of equal shape can run as lanes of one program")
     if not callable(found):
         raise TaskError(f"task {name!r} is a {type(found).__name__}; it must be a function of one trial, or a Task")
     summary = (found.__doc__ or "").strip().partition("\n")[0]

@@ -94,12 +94,40 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """An order to measure how many lanes pay: a shape's name, parameters of a trial that has it, how many have it."""
+
+    shape: str
+    params: Mapping[str, Scalar]
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many lanes the packs of a shape have, 0 where its trials run plainly; once recorded it holds for a sweep.
+
+    `measured` are seconds and bytes by name on `device`, where it was measured; `note` says why.
+    """
+
+    shape: str
+    lanes: int
+    device: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict[str, float])
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
-    """A grant of trials to one worker, in the order in which they are to be run."""
+    """A grant of trials to one worker, in the order in which they are to be run; `fused`, as lanes of one program.
+
+    A lease without trials may order a measurement.
+    """
 
     number: int
     worker: str
     assignments: tuple[Assignment, ...]
+    fused: bool = False
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +138,8 @@ class Outcome:
     reported, `started` and `ended` Unix seconds, `error` a traceback or "". `kept` says that a paused trial's state
     was saved at `steps`; a cause of PREEMPTED, that it paused because it was asked to and not at a rung. `curve` is
     what a complete or paused trial has reported of the metric that it is pruned by, where cutoffs are made of that.
+    `lanes` ran together with it, itself included; `split` says that they failed as one, so that nobody knows whose
+    fault it was.
     """
 
     trial: TrialKey
@@ -124,6 +154,8 @@ class Outcome:
     error: str = ""
     kept: bool = False
     curve: Curve = ()
+    lanes: int = 1
+    split: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +191,13 @@ class WorkerInfo:
 class Running:
     """The trial that a worker runs, by the monotonic clock of its machine: since when, and its last report (or that).
 
-    Processes of one machine share that clock.
+    Processes of one machine share that clock. Of a pack it is the first trial, and `lanes` counts them all.
     """
 
     trial: TrialKey
     began: float
     spoke: float
+    lanes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +213,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """All that a worker says in one call. `wants_lease` is true when it has nothing left to run."""
+    """All that a worker says in one call. `wants_lease` is true when it has nothing left to run.
+
+    `capacity` is what it has measured by order of its lease.
+    """
 
     worker: str
     lease: int | None
@@ -188,6 +224,7 @@ class Push:
     rows: tuple[RowBlob, ...] = ()
     wants_lease: bool = False
     running: Running | None = None
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import amending
 from .cutoffs import Cutoffs
+from .messages import Scalar
+from .packing import Fusing
 from .schedule import CellPlan, Percentile, Plan, Rungs
 from .search import Search
 from .spec import Sweep
@@ -13,8 +15,8 @@ from .spec import Sweep
 _HALF = 50.0
 
 
-def plan_of(sweep: Sweep, amendments: Sequence[str] = ()) -> Plan:
-    """What has to be done, `sweep` having grown by `amendments`."""
+def plan_of(sweep: Sweep, amendments: Sequence[str] = (), shapes: Mapping[str, Scalar | None] | None = None) -> Plan:
+    """What has to be done, `sweep` having grown by `amendments`; `shapes` are its task's, None for most."""
     watched = sweep.watched
     return Plan(
         cells=tuple(CellPlan(cell.key, {**cell.values, **sweep.fixed}) for cell in sweep.cells),
@@ -31,7 +33,15 @@ def plan_of(sweep: Sweep, amendments: Sequence[str] = ()) -> Plan:
         others=sweep.objectives[1:],
         failures=sweep.limits.failures,
         views=amending.views(sweep, amendments),
+        fusing=None if shapes is None else Fusing(shapes, lanes_of(sweep)),
     )
+
+
+def lanes_of(sweep: Sweep) -> int | None:
+    """The lanes of each pack, 0 for plain trials, None where a measurement decides."""
+    if sweep.fuse == "off" or sweep.isolate is not None:
+        return 0
+    return None if isinstance(sweep.fuse, str) else sweep.fuse
 
 
 def search_of(sweep: Sweep) -> Search:

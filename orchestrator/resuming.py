@@ -31,13 +31,15 @@ class CodeChanged(SwatheError):
 class Present:
     """A sweep as it is asked for now: its folder, and the files and packages it would run with.
 
-    `accept` decides whether to go on with changed ones; `takeover` replaces a driver that may be alive.
+    `accept` decides whether to go on with changed ones; `takeover` replaces a driver that may be alive. `shapes` are
+    the parameters that decide the shapes of its task's tensors, None where the task is no program.
     """
 
     sweep: Sweep
     folder: Path
     takeover: bool = False
     accept: Callable[[Changes], bool] = lambda changed: False
+    shapes: Mapping[str, Any] | None = None
 
     def code(self) -> dict[str, Any]:
         """The hashes of its files and the versions of its packages."""
@@ -52,7 +54,7 @@ def begin(present: Present, metrics: list[str] | tuple[str, ...], origin: str | 
     record = provenance.collect(sweep.root, present.code())
     _write(folder, sweep, {**({"branched_from": origin} if origin else {}), **record})
     known = {"spec": sweep.to_yaml(), "root": str(sweep.root), "metrics": metrics}
-    Ledger.create(url_of(folder), sweep.name, {**known, "warm": warm})
+    Ledger.create(url_of(folder), sweep.name, {**known, "warm": warm, "shapes": present.shapes})
 
 
 def go_on(present: Present, record: SweepRecord) -> None:

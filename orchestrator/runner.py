@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from bdb import BdbQuit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -18,11 +18,11 @@ from .deadlines import NO_DEADLINES, Deadlines, Stopwatch
 from .errors import Interrupted, StorageError
 from .isolation import isolated, watched_threads
 from .layout import artifacts_path, checkpoints_path, log_path
-from .messages import Assignment, Cause, Outcome, State, Verdict
+from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from .outcomes import UnusableResult, cause_of, describe, read_result
 from .schema import MetricRow
 from .spec import Sweep
-from .task import StopTrial, Task, Trial
+from .task import Fusible, StopTrial, Task, Trial
 
 AT_ITS_END = """
 This trial went on from its state at step {step} and reported nothing more. If that was its last step, its loop did not
@@ -48,6 +48,12 @@ class RunContext:
     quiet: bool = True
     deadlines: Deadlines = NO_DEADLINES
     watched: str | None = None
+    fusible: Fusible | None = None
+
+    @property
+    def told(self) -> tuple[tuple[str, ...], str]:
+        """The objectives, and the metric that trials are pruned by."""
+        return self.objectives, self.watched or self.objectives[0]
 
     @classmethod
     def of(cls, sweep: Sweep, task: Task, folder: Path) -> RunContext:
@@ -63,6 +69,7 @@ class RunContext:
             device,
             deadlines=deadlines,
             watched=sweep.watched,
+            fusible=task.fusible,
         )
 
 
@@ -129,7 +136,13 @@ class Recorder:
                 self.last[name] = metrics[name]
         self.stopwatch.report()
         self.ending = self._due(step, metrics)
-        if state is not None and (self.ending is Ending.RUNG or self._asked_to_leave()):
+        # Asked once a report, so that the lanes of a pack, which share the answer, stay in step.
+        verdict = self.verdict() if self.ending is None else Verdict.CONTINUE
+        if verdict is Verdict.STOP:
+            self.ending = Ending.STOPPED
+        # Without a state the trial would start again at step 0; it is left to end.
+        asked = verdict is Verdict.PAUSE and not self.leaving
+        if state is not None and (asked or self.ending is Ending.RUNG):
             checkpoints = checkpoints_path(self.folder, self.assignment.trial)
             checkpoint.save(cast(checkpoint.State, state), checkpoints / str(step))
             self.kept = True
@@ -152,11 +165,7 @@ class Recorder:
         if self.assignment.curve is not None and self.watched in metrics and self._cut(step, metrics[self.watched]):
             assert self.assignment.cutoffs is not None
             return Ending.RUNG if self.assignment.cutoffs.votes else Ending.STOPPED
-        return Ending.STOPPED if self.verdict() is Verdict.STOP else None
-
-    def _asked_to_leave(self) -> bool:
-        # Asked at reports with a state only: without one the trial would start again at step 0, so it is left to end.
-        return self.ending is None and not self.leaving and self.verdict() is Verdict.PAUSE
+        return None
 
     def _cut(self, step: int, value: float) -> bool:
         self.curve.append((step, value))
@@ -179,16 +188,22 @@ class Runner:
     ) -> tuple[Outcome, list[threading.Thread]]:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
-        told = (context.objectives, context.watched or context.objectives[0], context.folder)
-        recorder = Recorder(assignment, *told, add, verdict, Stopwatch(context.deadlines))
+        recorder = Recorder(assignment, *context.told, context.folder, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
         started = time.time()
+        result, error, left = self._call(lambda: context.train(handle), [handle], trial_key)
+        return self._judge(assignment, recorder, result, error, (started, time.time())), left
+
+    def _call(
+        self, train: Callable[[], Any], handles: Sequence[Trial], trial: TrialKey
+    ) -> tuple[Any, BaseException | None, list[threading.Thread]]:
+        """What `train` returns or raises, and the threads it leaves; it has `handles`, `trial` is the first of them."""
         error: BaseException | None = None
         result: Any = None
-        log = log_path(context.folder, trial_key) if context.quiet else None
-        with watched_threads(self.resident) as left, isolated(handle.seed("global"), log):
+        log = log_path(self.context.folder, trial) if self.context.quiet else None
+        with watched_threads(self.resident) as left, isolated(handles[0].seed("global"), log):
             try:
-                result = context.train(handle)
+                result = train()
             except (Interrupted, BdbQuit):
                 # Told to stop by the user, here or in a debugger: no outcome; it runs again when the sweep goes on.
                 raise Interrupted from None
@@ -196,12 +211,12 @@ class Runner:
                 raise
             except BaseException as caught:
                 error = caught
-            handle.close()
+            for handle in handles:
+                handle.close()
         if isinstance(error, OSError) and error.errno in storage.DISK_ERRORS:
             # No outcome either: with room on the disk it would have ended otherwise.
-            raise StorageError(f"trial {trial_key} cannot write: {error}; mend that, and the same command goes on")
-        outcome = self._judge(assignment, recorder, result, error, (started, time.time()))
-        return outcome, left
+            raise StorageError(f"trial {trial} cannot write: {error}; mend that, and the same command goes on")
+        return result, error, left
 
     def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
         trial, resume = assignment.trial, assignment.resume_from

@@ -28,8 +28,10 @@ from .events import (
     LeaseWanted,
     ProposeGeneration,
     RecordAttempt,
+    RecordCapacity,
     RecordOutcome,
     RecordPause,
+    ShapeMeasured,
     TrialsEnded,
     WorkerLost,
 )
@@ -78,7 +80,7 @@ class Scheduler:
         sweep = self._shape.sweep
         snapshot = self._ledger.snapshot(sweep.objectives[1:])
         self.search = search_of(sweep)
-        self._state = ScheduleState.restore(plan_of(sweep, record.amendments), snapshot)
+        self._state = ScheduleState.restore(plan_of(sweep, record.amendments, record.shapes), snapshot)
         self._cutting = Cutting(sweep, self._state, folder)
         self._warm = warming.remembered(sweep, record.warm)
         self._history: dict[str, list[Mapping[str, Scalar]]] = {
@@ -188,6 +190,8 @@ class Scheduler:
         now = self._clock()
         if push.lease is not None and push.outcomes:
             yield TrialsEnded(now, push.worker, push.lease, push.outcomes)
+        if push.capacity is not None:
+            yield ShapeMeasured(now, push.capacity)
         if push.wants_lease:
             yield LeaseWanted(now, push.worker)
 
@@ -212,8 +216,10 @@ class Scheduler:
             leases=max(leases, default=0),
             status=closing[0] if closing else None,
             partial=frozenset(self._partial),
+            capacities=[each.capacity for each in instructions if isinstance(each, RecordCapacity)],
         )
-        if batch.proposals or outcomes or batch.pauses or batch.attempts or batch.late or rows or leases or closing:
+        news = (batch.proposals, outcomes, batch.pauses, batch.attempts, batch.late, rows, leases, closing)
+        if any(news) or batch.capacities:
             self._ledger.commit(batch)
         elif not 0.0 <= self._clock() - self._committed < HEARTBEAT_SECONDS:
             # Due, or the clock was set back.

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from .deadlines import Stopwatch, TrialFailed
 from .errors import StorageError
+from .fused import FusedRunner
 from .layout import log_path
 from .messages import Assignment, Cause, Outcome, State, Verdict
 from .processes import LAST_LINES, Group, Start, death, out_of_memory_kills
@@ -65,8 +66,9 @@ def runner_of(sweep: Sweep, task: Task, folder: Path) -> tuple[Runner | Separate
     """What runs the trials of `sweep`, in this process or each in its own, and their context."""
     context = RunContext.of(sweep, task, folder)
     # A command is a process of its own already.
-    separate = sweep.isolate == "process" and sweep.command is None
-    return (SeparateRunner(sweep, context) if separate else Runner(context)), context
+    if sweep.isolate == "process" and sweep.command is None:
+        return SeparateRunner(sweep, context), context
+    return (Runner(context) if task.fusible is None else FusedRunner(context)), context
 
 
 @dataclass(slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Scalar = bool | int | float | str
 Condition = Mapping[str, Scalar]
@@ -83,12 +83,42 @@ class Claim:
     direction: str
 
 
+class Calibrated(NamedTuple):
+    """How many lanes packs of a shape have, 0 where its trials run plainly; what was measured, and why."""
+
+    lanes: int
+    measured: Mapping[str, float]
+    note: str = ""
+
+
+class Fusible(Protocol):
+    """Training code of which many trials can run as lanes of one program (see `fusion.Program`)."""
+
+    @property
+    def shapes(self) -> Mapping[str, Scalar | None]:
+        """The parameters in which trials that run together agree, each with its default, None where it has none."""
+        ...
+
+    def train_pack(self, trials: Sequence[Trial]) -> Sequence[Mapping[str, float] | None]:
+        """Train them together; the final metrics of each, None for one that was stopped at a report."""
+        ...
+
+    def calibrate(self, params: Mapping[str, Scalar], trials: int, device: str) -> Calibrated:
+        """How many lanes pay and fit on `device`, for `trials` trials of the shape of `params`."""
+        ...
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether fewer lanes might not have raised this."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Sweepable training code.
 
     `train(trial)` trains once and returns a mapping of final metrics. `metrics` are the names it promises to return,
     each a column of the `trials` table. `smallest` are parameters at which it runs in about a second, for tests.
+    `fusible` is the same training for many trials at once, where it is a program.
     """
 
     name: str
@@ -100,6 +130,7 @@ class Task:
     smallest: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     paper: str = ""
     claims: tuple[Claim, ...] = ()
+    fusible: Fusible | None = None
 
 
 class ReportSink(Protocol):

@@ -41,7 +41,7 @@ class NoteFile:
 
     def __call__(self, running: Running | None) -> None:
         """Say what runs from now on."""
-        told = json.dumps([str(running.trial), running.began] if running else None)
+        told = json.dumps([str(running.trial), running.began, running.lanes] if running else None)
         os.pwrite(self._file.fileno(), told.encode().ljust(_LENGTH), 0)
 
     def close(self) -> None:
@@ -104,4 +104,4 @@ def _read(folder: Path, worker: str) -> Running | None:
         told = json.loads(note_path(folder, worker).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return told and Running(TrialKey.parse(told[0]), told[1], told[1])
+    return told and Running(TrialKey.parse(told[0]), told[1], told[1], told[2])

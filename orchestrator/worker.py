@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from .faultpoints import reach
 from .messages import (
     Assignment,
+    Calibration,
+    Capacity,
     Lease,
     Outcome,
     Push,
@@ -39,6 +41,16 @@ class TrialRunner(Protocol):
     ) -> tuple[Outcome, Sequence[threading.Thread]]: ...
 
 
+class PackRunner(TrialRunner, Protocol):
+    """Runs a pack as it runs a trial, and measures how many lanes pay."""
+
+    def run_pack(
+        self, assignments: Sequence[Assignment], add: Callable[[MetricRow], None], verdict: Callable[[], Verdict], /
+    ) -> tuple[Sequence[Outcome], Sequence[threading.Thread]]: ...
+
+    def calibrate(self, order: Calibration, /) -> Capacity: ...
+
+
 def no_note(running: Running | None) -> None:
     """Nobody watches."""
 
@@ -55,19 +67,41 @@ class _Unsent:
     ended_rows: list[MetricRow] = field(default_factory=list[MetricRow])
     running_rows: list[MetricRow] = field(default_factory=list[MetricRow])
     paused_rows: list[tuple[TrialKey, list[MetricRow]]] = field(default_factory=list[tuple[TrialKey, list[MetricRow]]])
+    lanes: int = 1
+    lane_rows: list[MetricRow] = field(default_factory=list[MetricRow])
+    capacity: Capacity | None = None
 
-    def begin(self, trial: TrialKey) -> Running:
-        """Rows are this trial's from now on."""
+    def begin(self, trial: TrialKey, lanes: int = 1) -> Running:
+        """Rows are this trial's from now on, or those of a pack of which it is the first."""
         with self.lock:
-            self.running = trial
+            self.running, self.lanes = trial, lanes
             self.began = self.spoke = time.monotonic()
-            return Running(trial, self.began, self.spoke)
+            return Running(trial, self.began, self.spoke, lanes)
 
     def add(self, row: MetricRow) -> None:
         """One row of the running trial."""
         with self.lock:
             self.running_rows.append(row)
             self.spoke = time.monotonic()
+
+    def add_lane(self, row: MetricRow) -> None:
+        """One row of the running pack, which is sent with all of them: a pack commits as one."""
+        with self.lock:
+            self.lane_rows.append(row)
+            self.spoke = time.monotonic()
+
+    def end_pack(self, outcomes: Sequence[Outcome]) -> None:
+        """The running pack has ended; what failed as one and will be split leaves no rows."""
+        paused = {str(outcome.trial): outcome.trial for outcome in outcomes if outcome.state is State.WAITING}
+        apart: dict[TrialKey, list[MetricRow]] = {}
+        with self.lock:
+            for row in self.lane_rows if not any(outcome.split for outcome in outcomes) else ():
+                trial = paused.get(row.trial)
+                (self.ended_rows if trial is None else apart.setdefault(trial, [])).append(row)
+            self.outcomes.extend(outcomes)
+            self.paused_rows.extend(apart.items())
+            self.lane_rows = []
+            self.running = None
 
     def end(self, outcome: Outcome) -> None:
         """The running trial has ended."""
@@ -81,11 +115,12 @@ class _Unsent:
             self.running_rows = []
             self.running = None
 
-    def take(self) -> tuple[tuple[Outcome, ...], tuple[RowBlob, ...], Running | None]:
+    def take(self) -> tuple[tuple[Outcome, ...], tuple[RowBlob, ...], Running | None, Capacity | None]:
         """Everything gathered, which is then forgotten here."""
         with self.lock:
-            outcomes, running = tuple(self.outcomes), self.running
-            word = None if running is None else Running(running, self.began, self.spoke)
+            outcomes, running, capacity = tuple(self.outcomes), self.running, self.capacity
+            word = None if running is None else Running(running, self.began, self.spoke, self.lanes)
+            self.capacity = None
             ended, partial, paused = self.ended_rows, self.running_rows, self.paused_rows
             self.outcomes, self.ended_rows, self.running_rows, self.paused_rows = [], [], [], []
         blobs = [RowBlob(encode_rows(ended), len(ended))] if ended else []
@@ -93,7 +128,7 @@ class _Unsent:
         if partial:
             assert running is not None, "rows of a running trial have a trial"
             blobs.append(RowBlob(encode_rows(partial), len(partial), running))
-        return outcomes, tuple(blobs), word
+        return outcomes, tuple(blobs), word, capacity
 
 
 def this_process(name: str, device: str) -> WorkerInfo:
@@ -146,6 +181,11 @@ class Worker:
         pulse = threading.Thread(target=self._pulse, args=(lease.number, ended), name="swathe-pulse", daemon=True)
         pulse.start()
         try:
+            if lease.calibration is not None:
+                self._unsent.capacity = cast(PackRunner, self._runner).calibrate(lease.calibration)
+                return True
+            if lease.fused:
+                return self._run_pack(lease.assignments)
             for assignment in lease.assignments:
                 if self._returned:
                     break
@@ -162,6 +202,14 @@ class Worker:
             pulse.join()
             if self._failure is not None:
                 raise self._failure
+
+    def _run_pack(self, assignments: Sequence[Assignment]) -> bool:
+        self._note(self._unsent.begin(assignments[0].trial, len(assignments)))
+        runner = cast(PackRunner, self._runner)
+        outcomes, left = runner.run_pack(assignments, self._unsent.add_lane, self._verdict)
+        reach("trial.ended")
+        self._unsent.end_pack(outcomes)
+        return not left
 
     def _verdict(self) -> Verdict:
         assert self._unsent.running is not None, "only a running trial asks"
@@ -180,9 +228,9 @@ class Worker:
     def _push(self, lease: int, *, wants_lease: bool) -> Reply:
         with self._pushing:
             reach("worker.pushing")
-            outcomes, rows, running = self._unsent.take()
+            outcomes, rows, running, capacity = self._unsent.take()
             reach("worker.taken")
-            reply = self._exchange(Push(self.name, lease, outcomes, rows, wants_lease, running))
+            reply = self._exchange(Push(self.name, lease, outcomes, rows, wants_lease, running, capacity))
             reach("worker.pushed")
             self._returned = self._returned or reply.returned
             self._verdicts.update(reply.verdicts)

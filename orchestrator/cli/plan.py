@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import click
 from ..errors import SpecError
 from ..spec import Sweep, load
 from .options import directory_option, json_option, set_option, spec_argument
-from .printing import as_json, duration, goal, number, show, table, warn, word
+from .packs import Group, groups
+from .printing import as_json, duration, goal, number, settings, show, table, warn, word
 
 if TYPE_CHECKING:
     from ..simulation.forecast import Forecast, Range
@@ -39,11 +40,12 @@ def command(
     """
     sweep = load(spec, overrides)
     prediction = _forecast(sweep, pilot, workers, directory)
+    packs = groups(sweep, directory)
     if json:
         told = {} if prediction is None else {"forecast": asdict(prediction)}
-        click.echo(as_json({**_described(sweep), **told}))
+        click.echo(as_json({**_described(sweep), "packs": [asdict(each) for each in packs], **told}))
         return
-    _show(sweep)
+    _show(sweep, packs)
     if prediction is not None:
         _show_forecast(sweep, prediction)
     for text in [*sweep.warnings, *(prediction.notes if prediction else ())]:
@@ -137,11 +139,11 @@ def _described(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _show(sweep: Sweep) -> None:
+def _show(sweep: Sweep, packs: Sequence[Group]) -> None:
     click.echo(f"{sweep.name}: {sweep.task or sweep.command}, {goal(sweep)}\n")
     shown = table("what", "count", "how", right=("count",), folding=("how",))
     shown.show_header = False
-    for line in _lines(sweep):
+    for line in [*_lines(sweep), *_packs(packs)]:
         shown.add_row(*line)
     show(shown)
 
@@ -157,6 +159,19 @@ def _lines(sweep: Sweep) -> list[tuple[str, str, str]]:
         ("trials", str(trials(sweep)), "cells x configurations x seeds"),
         ("at once", str(at_once(sweep)), f"at most: {bound}"),
     ]
+
+
+def _packs(packs: Sequence[Group]) -> list[tuple[str, str, str]]:
+    """A line for each shape: how many trials can be lanes of one program, and how many will be."""
+    told = [
+        {name: each.shape[name] for name in each.shape if len({p.shape[name] for p in packs}) > 1} for each in packs
+    ]
+    lines: list[tuple[str, str, str]] = []
+    for each, shape in zip(packs, told, strict=True):
+        lanes = "as many as pay, measured at the start" if each.lanes is None else f"at most {each.lanes} in a pack"
+        how = "run one by one, since lanes do not pay" if each.lanes == 0 else f"of one program: {lanes}"
+        lines.append(("" if lines else "lanes", str(each.available), f"{settings(shape) or 'all trials'}; {how}"))
+    return lines
 
 
 def _proposals(sweep: Sweep) -> str:

@@ -19,6 +19,7 @@ from ..errors import Interrupted, SwatheError
 from ..isolation import pinned_threads
 from ..loading import task_of
 from ..messages import Assignment, Cause, Outcome, TrialKey
+from ..packing import Fusing
 from ..runner import RunContext, Runner
 from ..schema import METRIC
 from ..spec import Cell, Sweep
@@ -49,9 +50,9 @@ def command(context: click.Context, name: str, trial: str, directory: Path, debu
     with opened(name, directory) as sweep:
         key = find_trial(sweep.sweep, trial)
         assignment = Assignment(key, 1, _params(sweep, key))
-        recorded = _recorded(sweep, key)
+        recorded, fused = _recorded(sweep, key), _is_fused(sweep, assignment)
     click.echo(f"{key}  {settings(assignment.params)}\n")
-    outcome = _run(sweep.sweep, assignment, debug)
+    outcome = _run(sweep.sweep, assignment, debug, fused)
     context.exit(_compare(recorded, outcome))
 
 
@@ -99,8 +100,19 @@ def _recorded(opened: Opened, trial: TrialKey) -> Mapping[str, Any] | None:
     return trials.slice(names.index(str(trial)), 1).to_pylist()[0] if str(trial) in names else None
 
 
-def _run(sweep: Sweep, assignment: Assignment, debug: bool) -> Outcome:
+def _is_fused(opened: Opened, assignment: Assignment) -> bool:
+    """Whether trials of its shape run in lanes, whose last bits differ from those of plain trials."""
+    shapes = opened.record.shapes
+    lanes = {} if shapes is None else opened.reader.capacities()
+    known = lanes.get(Fusing(shapes or {}).shape(assignment.params))
+    return known is not None and known.lanes > 0
+
+
+def _run(sweep: Sweep, assignment: Assignment, debug: bool, fused: bool) -> Outcome:
+    """A trial of a pack runs as a pack of its own: on a CPU no lane depends on the others, to the bit."""
     task = task_of(sweep)
+    if fused and (fusible := task.fusible) is not None:
+        task = replace(task, train=lambda trial: fusible.train_pack([trial])[0])
     folder = Path(tempfile.mkdtemp(prefix="swathe-rerun-"))
     context = replace(RunContext.of(sweep, replace(task, train=_watched(task.train, debug)), folder), quiet=False)
     with pinned_threads(max(1, int(sweep.resources.cpus))):

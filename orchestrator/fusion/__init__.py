@@ -8,6 +8,7 @@ from .lanes import Flush, Lanes
 from .optim import Optimizer, adam, adamw, sgd
 from .program import Program
 from .schedules import constant, cosine, linear
+from .training import as_task
 
 __all__ = [
     "Data",
@@ -18,6 +19,7 @@ __all__ = [
     "ProgramError",
     "adam",
     "adamw",
+    "as_task",
     "constant",
     "cosine",
     "linear",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import psutil
 import torch
 
+from .data import Data
 from .lanes import Lanes
 from .program import Params, Program, Seeds
 from .trees import leaves
@@ -22,6 +23,7 @@ from .trees import leaves
 FEW, MANY = 2, 8  # lanes measured; one lane would be computed as two
 SHARE = 0.5  # of the free memory that lanes may take
 GAIN = 1.05  # times as fast as plain trials lanes must be to be worth it
+LONG = 0.02  # seconds of a step beside which the overhead that lanes save on a CPU is nothing
 SIZES = sorted({2**i * k // 2 for i in range(1, 11) for k in (2, 3)} - {1536})  # 2, 3, 4, 6, ..., 1024 lanes
 T = TypeVar("T")
 
@@ -53,29 +55,76 @@ def plan(measured: Measurement, trials: int) -> int:
     return lanes if (fixed / lanes + each) * GAIN <= measured.plain else 0
 
 
-def measure(
-    program: Program,
-    params: Params,
-    seeds: Seeds,
-    *,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Measurement:
-    """Trains a few steps of a plain trial and of packs of it, in turns. Takes about a second."""
+def steady_clock() -> Callable[[], float]:
+    """Seconds of this thread's own work, where it is the only one that computes: neighbours do not count then."""
+    return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
-    def pack(lanes: int, fused: bool = True) -> Lanes:
-        return Lanes(program, [params] * lanes, [seeds] * lanes, device=device, dtype=dtype, fused=fused)
 
-    packs = (pack(1, fused=False), pack(FEW), pack(MANY))
-    plain, few, many = _seconds(packs, device, clock)
-    lane_bytes = (_bytes(packs[2], device) - _bytes(packs[1], device)) // (MANY - FEW)
+@dataclass(frozen=True)
+class Bench:
+    """Where a shape is measured: its program, the parameters of one trial and its seeds, and the device."""
+
+    program: Program
+    params: Params
+    seeds: Seeds
+    device: str = "cpu"
+    data: Data | None = None
+    clock: Callable[[], float] = field(default_factory=lambda: steady_clock())
+
+    def pack(self, lanes: int, *, fused: bool = True) -> Lanes:
+        """Lanes that differ in their seeds, as those of a sweep do: equal ones would read the same rows."""
+        seeds = [lambda stream, lane=lane: self.seeds(f"{stream} {lane}") for lane in range(lanes)]
+        return Lanes(self.program, [self.params] * lanes, seeds, device=self.device, fused=fused, data=self.data)
+
+
+def measure(bench: Bench) -> Measurement:
+    """Trains a few steps of a plain trial and of packs of it, in turns. Takes about a second.
+
+    On a CPU lanes save overhead only: where a step is long, or two lanes take nearly as long as two plain trials, more
+    lanes are not measured, for that might take longer than the trials.
+    """
+    device, clock = bench.device, bench.clock
+    cpu = torch.device(device).type == "cpu"
+    alone = bench.pack(1, fused=False)
+    size = sum(x.nbytes for x in leaves(alone.state))
+    alone.run(1)
+    began = clock()
+    alone.run(1)
+    plain = clock() - began
+    if cpu and plain > LONG:
+        return Measurement(plain, FEW * plain, MANY * plain, size, _free(device))
+    pair = bench.pack(FEW)
+    plain, few = _seconds((alone, pair), device, clock)
+    if cpu and few > (0.85 if plain > LONG / 5 else 1.0) * FEW * plain:
+        return Measurement(plain, few, MANY * few / FEW, size, _free(device))
+    eight = bench.pack(MANY)
+    (many,) = _seconds((eight,), device, clock)
+    lane_bytes = (_bytes(eight, device) - _bytes(pair, device)) // (MANY - FEW)
     return Measurement(plain, few, many, lane_bytes, _free(device))
 
 
-def _seconds(packs: Sequence[Lanes], device: str, clock: Callable[[], float], rounds: int = 5) -> list[float]:
+def fastest(bench: Bench, measured: Measurement, most: int) -> int:
+    """As many lanes, up to `most`, as are fastest per lane: what many lanes work on leaves the caches of a CPU.
+
+    Four times as many are tried each time, until a lane takes a third longer; neighbours on the machine make noise.
+    """
+    lanes = tried = min(MANY, most)
+    each = measured.many / MANY
+    while tried < most:
+        tried = min(4 * tried, most)
+        (seconds,) = _seconds([bench.pack(tried)], bench.device, bench.clock, rounds=3)
+        if seconds / tried > 1.33 * each:
+            break
+        if seconds / tried < 0.98 * each:
+            lanes, each = tried, seconds / tried
+    return lanes
+
+
+def _seconds(packs: Sequence[Lanes], device: str, clock: Callable[[], float], rounds: int = 4) -> list[float]:
     """Of one step of each: the fastest of some rounds, since others can only slow a step down."""
     cuda = torch.device(device).type == "cuda"
+
+    clock = time.perf_counter if cuda else clock  # a device works beside this thread
 
     def timed(pack: Lanes, steps: int) -> float:
         start = clock()

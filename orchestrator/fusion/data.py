@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +20,15 @@ class Data:
     A step sees `batch` examples (None: all of them, in their order). Each epoch has an order of its own and leaves out
     the examples that fill no batch. With `shared` None a lane's order is a function of its seed "data". With a number
     all lanes of all packs share the order of that seed, and so their batches, which is faster.
+
+    An order of your own is `rows(seed)`: row numbers (steps x batch) for the whole of a trial's training.
     """
 
     train: Rows
     held_out: Rows = ()
     batch: int | None = None
     shared: int | None = None
+    rows: Callable[[int], Tensor] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(x) for x in self.train}
@@ -33,6 +36,8 @@ class Data:
             raise ProgramError(f"tensors to train on must have equally many rows; they have {sorted(sizes)}")
         if self.batch is not None and not 1 <= self.batch <= min(sizes):
             raise ProgramError(f"a batch of {self.batch} cannot be drawn from {min(sizes)} rows")
+        if self.batch is None and self.rows is not None:
+            raise ProgramError("an order by `rows` needs `batch`, the number of examples of a step; give both")
 
 
 def order(seed: int, epoch: int, rows: int) -> Tensor:
@@ -66,7 +71,8 @@ class Batches:
         size = self._data.batch
         if size is None:
             return self.train
-        epoch, place = divmod(step, len(self.train[0]) // size)
+        whole = self._data.rows is not None  # then the one epoch is the whole of the training
+        epoch, place = (0, step) if whole else divmod(step, len(self.train[0]) // size)
         rows = self._order(epoch)[:, place * size : (place + 1) * size]
         chosen = tuple(x.index_select(0, rows.flatten()) for x in self.train)
         return chosen if self.shared else tuple(x.unflatten(0, (-1, size)) for x in chosen)
@@ -75,6 +81,10 @@ class Batches:
         """(1 x rows) if `shared`, else (lanes x rows); kept for the epoch."""
         if self._epoch is None or self._epoch[0] != epoch:
             seeds = self._seeds if self._data.shared is None else [self._data.shared]
-            orders = torch.stack([order(seed, epoch, len(self.train[0])) for seed in seeds])
-            self._epoch = epoch, orders.to(self._device)
+            unique = {seed: self._drawn(seed, epoch) for seed in set(seeds)}
+            self._epoch = epoch, torch.stack([unique[seed] for seed in seeds]).to(self._device)
         return self._epoch[1]
+
+    def _drawn(self, seed: int, epoch: int) -> Tensor:
+        rows = self._data.rows
+        return order(seed, epoch, len(self.train[0])) if rows is None else rows(seed).flatten()

@@ -58,6 +58,7 @@ class Lane:
     shapes: Mapping[str, Scalar]
     objective: Callable[[Any, Any, Mapping[str, Any]], Tensor | tuple[Tensor, Mapping[str, Tensor]]]
     metrics: Callable[[Any, Any, Mapping[str, Any]], Mapping[str, Tensor]] | None
+    final: Callable[[Any, Any, Mapping[str, Any]], Mapping[str, Tensor]] | None = None
 
     def loss(
         self, params: Tensors, buffers: Tensors, batch: Any, given: Given, lanes: bool = False
@@ -81,14 +82,17 @@ class Lane:
             found = self.objective(model, batch, LaneParams(self.shapes, given["values"]))
         return found[0] if isinstance(found, tuple) else found
 
-    def measure(self, params: Tensors, buffers: Tensors, data: Any, given: Given, lanes: bool = False) -> Tensors:
-        """The metrics on `data`, in evaluation mode."""
-        if self.metrics is None:
+    def measure(
+        self, params: Tensors, buffers: Tensors, data: Any, given: Given, lanes: bool = False, final: bool = False
+    ) -> Tensors:
+        """The metrics on `data`, or the final ones, in evaluation mode."""
+        metrics = self.final if final else self.metrics
+        if metrics is None:
             return {}
         self.module.eval()
         with torch.no_grad(), Inside(given["noise"], given["t"], lanes=lanes):
             model = Model(self.module, {**params, **buffers})
-            return dict(self.metrics(model, data, LaneParams(self.shapes, given["values"])))
+            return dict(metrics(model, data, LaneParams(self.shapes, given["values"])))
 
     def gradients(
         self, params: Tensors, buffers: Tensors, batch: Any, given: Given, dims: tuple[Any, ...] | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from .data import Batches
+from .data import Batches, Data
 from .errors import ProgramError
 from .lane import Lane, Outcome, Tensors, tensors
 from .optim import Hyper
@@ -52,28 +52,32 @@ class Lanes:
         seeds: Sequence[Seeds],
         *,
         device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         fused: bool = True,
+        data: Data | None = None,
     ) -> None:
         if not fused and len(params) != 1:
             raise ProgramError(f"{len(params)} trials cannot run as one plain trial; give one, or fuse them")
+        dtype = program.dtype if dtype is None else dtype
         self.program, self.params, self.fused, self.done = program, list(params), fused, 0
         shapes = agreed([program.shape(p) for p in params])
         modules = [program.build(p, s) for p, s in zip(params, seeds, strict=True)]
         check_code(modules)
-        self._lane = Lane(modules[0], shapes, program.loss, program.metrics)
-        self.batches = Batches(program.data(shapes), [s("data") for s in seeds], device, dtype)
+        self._lane = Lane(modules[0], shapes, program.loss, program.metrics, program.final)
+        self._optimizer = program.optimizer_of(shapes)
+        data = program.data(shapes) if data is None else data
+        self.batches = Batches(data, [s("data") for s in seeds], device, dtype)
         trees = [tensors(module) for module in modules]
         tree, buffers = (stacked([pair[i] for pair in trees], device, dtype) for i in (0, 1))
         self.state: dict[str, Any] = {
             "params": tree,
             "buffers": buffers,
-            "optimizer": program.optimizer.init(tree, len(params)),
+            "optimizer": self._optimizer.init(tree, len(params)),
             "noise": torch.tensor([s("noise") for s in seeds], device=device),
             "diverged": torch.full((len(params),), -1, device=device),
         }
         self._values = columns([program.values(p) for p in params], device, dtype)
-        hyper = program.optimizer.hyper(params, list(tree), device)
+        hyper = self._optimizer.hyper(params, list(tree), device)
         self._hyper = (hyper.base, hyper.scale)
         self._tapes: dict[str, Tape] = {}
         self._reports: list[tuple[int, str, Tensor]] = []
@@ -101,16 +105,16 @@ class Lanes:
             if every > 0 and self.done % every == 0:
                 self.evaluate()
 
-    def evaluate(self) -> Tensors:
-        """The program's metrics on its held-out data, (lanes) each, double; also reported."""
+    def evaluate(self, *, final: bool = False) -> Tensors:
+        """The program's metrics on its held-out data, or its `final` ones, (lanes) each, double; also reported."""
         context, data = self._context(), self.batches.held_out
         if self.fused:
             chunks = [each(lambda x, i=i: x[i : i + CHUNK], context) for i in range(0, len(self), CHUNK)]
-            parts = [self._measured(chunk, data) for chunk in chunks]
+            parts = [self._measured(chunk, data, final) for chunk in chunks]
             found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         else:
             params, buffers, given = _first(context)
-            found = _as_stack(self._lane.measure(params, buffers, data, given))
+            found = _as_stack(self._lane.measure(params, buffers, data, given, final=final))
         return self._report(found, self.state["diverged"] < 0)
 
     def flush(self) -> Flush:
@@ -173,11 +177,13 @@ class Lanes:
             f"step {dims[2]}", partial(self._lane.gradients, dims=dims), dims, params, buffers, batch, given
         )
 
-    def _measured(self, context: tuple[Any, ...], data: Any) -> Tensors:
+    def _measured(self, context: tuple[Any, ...], data: Any, final: bool) -> Tensors:
         params, buffers, given = context
+        if (self._lane.final if final else self._lane.metrics) is None:
+            return {}
         dims = (0, 0, None, 0)
-        run = vmap(partial(self._lane.measure, lanes=True), in_dims=dims)
-        return self._play(f"measure {len(given['t'])}", run, dims, params, buffers, data, given)
+        run = vmap(partial(self._lane.measure, lanes=True, final=final), in_dims=dims)
+        return self._play(f"measure {len(given['t'])} {final}", run, dims, params, buffers, data, given)
 
     def _play(self, name: str, run: Callable[..., Any], dims: tuple[int | None, ...], *trees: Any) -> Any:
         """`run(*trees)` from its tape."""
@@ -200,7 +206,7 @@ class Lanes:
         state["optimizer"], state["buffers"] = moments, buffers
 
     def _updated(self, params: Tensors, grads: Tensors, moments: Any, base: Any, scale: Any) -> dict[str, Any]:
-        return self.program.optimizer.update_(grads, moments, params, Hyper(base, scale))
+        return self._optimizer.update_(grads, moments, params, Hyper(base, scale))
 
     def _report(self, found: Mapping[str, Tensor], alive: Tensor) -> Tensors:
         rows = {name: torch.where(alive, x.detach().to(torch.float64), torch.nan) for name, x in found.items()}

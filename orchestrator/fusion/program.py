@@ -7,7 +7,7 @@ pack; every other number may differ from lane to lane, and is a 0-dimensional te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from .trees import each
 
 Params = Mapping[str, Scalar]
 Seeds = Callable[[str], int]  # a stream ("init", "data", "noise") -> a 31-bit seed; `Trial.seed` is one
+Measure = Callable[[Any, Any, Mapping[str, Any]], Mapping[str, Tensor]]
 State = dict[str, Any]  # "params", "buffers": trees; "optimizer": its state; "noise": seed
 
 
@@ -32,17 +33,42 @@ class Program:
     - `model(params, seeds)` builds the module of a trial; torch's global generator is seeded with seeds("init").
     - `loss(model, batch, params)` is the scalar to minimise, or that and a mapping of scalar metrics.
     - `metrics(model, data, params)` measures on the held-out tensors, with the module in evaluation mode.
-    - `data(params)` gives the data; it sees the parameters in `shapes` only.
+    - `final(model, data, params)` measures once more at the end of a trial, where that costs too much to repeat.
+    - `data(params)` gives the data, `optimizer` may be a function too; both see the parameters in `shapes` only.
+    - `steps` and `report_every` are numbers, or names of parameters, which then count as shapes; a trial reports its
+      loss and metrics after every so many of its steps (0: ten times) and at the end. `defaults` are values of
+      parameters that a spec leaves out.
 
     Buffers (BatchNorm's statistics) are part of a lane's state; dropout and noise depend on (seed, step, layer) alone.
     """
 
     model: Callable[[Params, Seeds], nn.Module]
     loss: Callable[[Any, Any, Mapping[str, Any]], Tensor | tuple[Tensor, Mapping[str, Tensor]]]
-    optimizer: Optimizer
+    optimizer: Optimizer | Callable[[Params], Optimizer]
     data: Callable[[Params], Data]
-    metrics: Callable[[Any, Any, Mapping[str, Any]], Mapping[str, Tensor]] | None = None
+    metrics: Measure | None = None
     shapes: tuple[str, ...] = ()
+    final: Measure | None = None
+    steps: int | str = "steps"
+    report_every: int | str = "report_every"
+    defaults: Params = field(default_factory=dict[str, Scalar])
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def shape_names(self) -> tuple[str, ...]:
+        """The parameters in which trials that share a pack agree."""
+        length = [name for name in (self.steps, self.report_every) if isinstance(name, str)]
+        return tuple(dict.fromkeys([*self.shapes, *length]))
+
+    @property
+    def shape_defaults(self) -> dict[str, Scalar | None]:
+        """What each of `shape_names` is where a spec does not say, None where it must."""
+        usual = {self.report_every: 0, **self.defaults}
+        return {name: usual.get(name) for name in self.shape_names}
+
+    def settled(self, params: Params) -> dict[str, Scalar]:
+        """The parameters of a trial, defaults included."""
+        return {**self.defaults, **params}
 
     def shape(self, params: Params) -> dict[str, Scalar]:
         """What trials must agree in to share a pack. Raises `ProgramError` for a shape that is no parameter."""
@@ -50,11 +76,29 @@ class Program:
             raise ProgramError(
                 f"{missing[0]!r} is named in `shapes` but is no parameter; there are {', '.join(params)}"
             )
-        return {name: params[name] for name in self.shapes}
+        return {name: params[name] for name in self.shape_names if name in params}
+
+    def optimizer_of(self, shapes: Params) -> Optimizer:
+        """The optimizer of trials with these shapes."""
+        return self.optimizer if isinstance(self.optimizer, Optimizer) else self.optimizer(shapes)
+
+    def length(self, params: Params) -> tuple[int, int]:
+        """How many updates a trial makes, and after how many it reports. Raises `ProgramError`."""
+        steps = params.get(self.steps) if isinstance(self.steps, str) else self.steps
+        every = params.get(self.report_every, 0) if isinstance(self.report_every, str) else self.report_every
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise ProgramError(
+                f"a trial makes {steps!r} updates; give the parameter {self.steps!r} as a whole number, or the program "
+                "a number as `steps`"
+            )
+        if not isinstance(every, int) or isinstance(every, bool) or every < 0:
+            raise ProgramError(f"a trial reports every {every!r} updates; give a whole number, or 0 for ten reports")
+        return steps, every or max(1, steps // 10)
 
     def values(self, params: Params) -> dict[str, bool | float]:
         """The parameters that may differ from lane to lane, as numbers."""
-        free = {name: value for name, value in params.items() if name not in self.shapes and not isinstance(value, str)}
+        same = self.shape_names
+        free = {name: value for name, value in params.items() if name not in same and not isinstance(value, str)}
         return {name: value if isinstance(value, bool) else float(value) for name, value in free.items()}
 
     def build(self, params: Params, seeds: Seeds) -> nn.Module:
@@ -67,16 +111,17 @@ class Program:
         """The state of one trial before its first step."""
         tree, buffers = tensors(self.build(params, seeds))
         noise = torch.tensor(seeds("noise"))
-        return {"params": tree, "buffers": buffers, "optimizer": self.optimizer.init(tree), "noise": noise}
+        moments = self.optimizer_of(self.shape(params)).init(tree)
+        return {"params": tree, "buffers": buffers, "optimizer": moments, "noise": noise}
 
     def step(self, state: State, batch: Any, params: Params) -> tuple[State, dict[str, Tensor]]:
         """One update of one trial: its next state, and "loss" and the metrics of `batch` before the update."""
         lane, given = self._alone(params, state)
-        names = list(state["params"])
-        hyper = self.optimizer.hyper([params], names)
+        names, optimizer = list(state["params"]), self.optimizer_of(self.shape(params))
+        hyper = optimizer.hyper([params], names)
         hyper = Hyper(*each(lambda x: x[0], (hyper.base, hyper.scale)))
         loss, metrics, grads, buffers = lane.gradients(state["params"], state["buffers"], batch, given)
-        tree, moments = self.optimizer.update(grads, state["optimizer"], state["params"], hyper)
+        tree, moments = optimizer.update(grads, state["optimizer"], state["params"], hyper)
         return state | {"params": tree, "buffers": buffers, "optimizer": moments}, {"loss": loss, **metrics}
 
     def evaluate(self, state: State, data: Any, params: Params) -> dict[str, Tensor]:

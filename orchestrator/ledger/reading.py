@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..errors import LedgerEmpty, LedgerError
-from ..messages import Cause, State, TrialKey
+from ..messages import Capacity, Cause, State, TrialKey
 from . import tables as t
+from .rows import decode_capacity
 from .writing import HEARTBEAT_LIMIT, Owner, PartRange
 
 SLICE = 2_000
@@ -33,6 +34,7 @@ class SweepRecord:
     epoch: int
     spent: float
     warm: tuple[Mapping[str, Any], ...] = ()
+    shapes: Mapping[str, Any] | None = None
 
     def live(self, now: float) -> bool:
         """Whether a driver is at work on it."""
@@ -135,6 +137,7 @@ class Reader:
             epoch=row.epoch,
             spent=row.spent,
             warm=tuple(row.warm),
+            shapes=row.shapes,
         )
 
     def progress(self) -> Progress:
@@ -207,6 +210,13 @@ class Reader:
             taken_back = sa.select(t.retired.c.trial, t.retired.c.commit).where(t.retired.c.sweep == self.name)
             retired = tuple((row.trial, row.commit) for row in connection.execute(taken_back))
         return Tail(parts, trials, payloads, retired)
+
+    def capacities(self) -> dict[str, Capacity]:
+        """What was decided on the lanes of each shape, last."""
+        c = t.capacity.c
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(t.capacity).where(c.sweep == self.name).order_by(c.id)).all()
+        return {row.shape: decode_capacity(row) for row in rows}
 
     def failed(self, causes: Iterable[Cause]) -> dict[TrialKey, Cause]:
         """All trials that failed for one of these causes, in order."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
-from ..messages import Cause, Outcome, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
+from ..messages import Capacity, Cause, Outcome, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
 
 
 def decode_suggestions(text: str) -> tuple[Suggestion, ...]:
@@ -31,6 +31,7 @@ def pause_row(name: str, pause: Pause) -> dict[str, Any]:
         "ended": outcome.ended,
         "kept": outcome.kept,
         "curve": outcome.curve,
+        "lanes": outcome.lanes,
     }
     return {
         "sweep": name,
@@ -70,7 +71,7 @@ def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -
         "worker": info.worker,
         "node": info.node,
         "device": info.device,
-        "lanes": 1,
+        "lanes": outcome.lanes,
         "lease": record.lease,
         "error": outcome.error,
         "commit": commit,
@@ -102,6 +103,17 @@ def late_row(name: str, now: float, record: DiscardOutcome) -> dict[str, Any]:
         "worker": record.worker,
         "at": now,
     }
+
+
+def capacity_row(name: str, now: float, capacity: Capacity) -> dict[str, Any]:
+    measured = json.dumps(dict(capacity.measured))
+    facts = {"shape": capacity.shape, "lanes": capacity.lanes, "device": capacity.device, "note": capacity.note}
+    return {"sweep": name, **facts, "measured": measured, "at": now}
+
+
+def decode_capacity(row: Any) -> Capacity:
+    """The inverse of `capacity_row`, from a row with its columns as attributes."""
+    return Capacity(row.shape, row.lanes, row.device, json.loads(row.measured), row.note)
 
 
 def blob_row(name: str, commit: int, lease: int, blob: RowBlob) -> dict[str, Any]:

@@ -39,6 +39,8 @@ sweep = sa.Table(
     sa.Column("wish", sa.String),
     # What earlier sweeps have found out, copied when this one began.
     sa.Column("warm", sa.JSON, nullable=False, server_default="[]"),
+    # Parameters that decide the shapes of a task's tensors, with defaults; null for tasks that cannot be fused.
+    sa.Column("shapes", sa.JSON),
 )
 
 generation = sa.Table(
@@ -117,6 +119,20 @@ pause = sa.Table(
     sa.Column("worker", sa.String, nullable=False),
     sa.Column("lineage", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
+)
+
+# How many lanes the packs of a shape have, in the order of decisions; the last one holds. `measured` is JSON.
+capacity = sa.Table(
+    "capacity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("sweep", sa.String, nullable=False, index=True),
+    sa.Column("shape", sa.Text, nullable=False),
+    sa.Column("lanes", sa.Integer, nullable=False),
+    sa.Column("device", sa.String, nullable=False),
+    sa.Column("measured", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 
 # `trial` is the name of a trial whose end has not been seen; `commit` is null until its rows are known to count.

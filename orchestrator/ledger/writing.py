@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from ..errors import LedgerError, OwnershipLost, SweepLive
 from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
 from ..faultpoints import reach
-from ..messages import Cause, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
+from ..messages import Capacity, Cause, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
 from ..schedule import Decision, Snapshot
 from . import rows as r
 from . import tables as t
@@ -62,6 +62,7 @@ class Batch:
     leases: int = 0
     status: str | None = None
     partial: frozenset[TrialKey] = field(default_factory=frozenset[TrialKey])
+    capacities: Sequence[Capacity] = ()
 
 
 class PartRange(NamedTuple):
@@ -84,7 +85,7 @@ class Ledger:
 
     @staticmethod
     def create(url: str, name: str, record: Mapping[str, Any]) -> None:
-        """Begin a sweep: `record` has its `spec` (YAML), `root` and declared `metrics`. Not claimed yet.
+        """Begin a sweep: `record` has its `spec` (YAML), `root`, declared `metrics`, and `shapes`. Not claimed yet.
 
         Raises `SweepLive` when another driver has just done so.
         """
@@ -143,6 +144,9 @@ class Ledger:
             _insert(connection, t.pause, [r.pause_row(self.name, each) for each in batch.pauses])
             _insert(connection, t.attempt, [r.attempt_row(self.name, self._clock(), each) for each in batch.attempts])
             _insert(connection, t.attempt, [r.late_row(self.name, self._clock(), each) for each in batch.late])
+            _insert(
+                connection, t.capacity, [r.capacity_row(self.name, self._clock(), each) for each in batch.capacities]
+            )
             _insert(connection, t.rows, [r.blob_row(self.name, number, *each) for each in batch.rows])
             for record, _ in batch.outcomes:
                 if record.outcome.trial in batch.partial:
@@ -264,7 +268,9 @@ def _read_snapshot(connection: sa.Connection, name: str, others: Sequence[str]) 
     charges = {TrialKey(c, n, r): count for c, n, r, count in connection.execute(failed)}
     open_charges = {trial: count for trial, count in charges.items() if trial not in decisions}
     paused = connection.execute(sa.select(t.pause).where(t.pause.c.sweep == name).order_by(t.pause.c.id))
-    return Snapshot(proposals, decisions, tuple(map(r.decode_pause, paused)), open_charges, row.leases)
+    measured = connection.execute(sa.select(t.capacity).where(t.capacity.c.sweep == name).order_by(t.capacity.c.id))
+    lanes = {each.shape: each.lanes for each in measured}
+    return Snapshot(proposals, decisions, tuple(map(r.decode_pause, paused)), open_charges, row.leases, lanes)
 
 
 def _insert(connection: sa.Connection, table: sa.Table, values: list[dict[str, Any]]) -> None:

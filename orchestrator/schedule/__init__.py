@@ -1,8 +1,8 @@
 """Pure scheduling: decisions as `ScheduleState.handle(event) -> [instruction]`, without clock, I/O or randomness."""
 
 from .curves import Curves, Percentile
+from .facts import Decision, Observation, Snapshot
 from .plan import CellPlan, Plan
-from .results import Decision, Observation, Snapshot
 from .rungs import Rungs
 from .state import ScheduleState
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..cutoffs import Curve, percentile
 from ..messages import State, TrialKey
-from .results import Observation
+from .facts import Observation
 
 
 class Percentile(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..cutoffs import Cutoffs
 from ..messages import Scalar
+from ..packing import Fusing
 from .rungs import Rungs
 
 
@@ -31,7 +32,7 @@ class Plan:
     its replicates agree. Both look at the objective, or at the metric `watched`, of which `minimize` says what is good.
     `others` are the names of further objectives. `views` holds (generation, replicates): from that generation on a view
     shows so many replicates of each configuration, whatever was added since. More than the share `failures` of failed
-    trials ends the sweep; None never does.
+    trials ends the sweep; None never does. With `fusing` trials of equal shape run as lanes of one program.
     """
 
     cells: tuple[CellPlan, ...]
@@ -48,6 +49,7 @@ class Plan:
     others: tuple[str, ...] = ()
     views: tuple[tuple[int, int], ...] = ()
     failures: float | None = None
+    fusing: Fusing | None = None
 
     @property
     def generations(self) -> int:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from ..messages import Cause, Outcome, Pause, State, Suggestion, TrialKey
+from .facts import Decision, Observation
 from .plan import CellPlan, Plan
 from .rungs import Standing, standing
 
@@ -22,49 +21,6 @@ _FAILURE = {cause: 10 + index for index, cause in enumerate(Cause)}
 _DECIDED = {code: (state, None) for state, code in _SUCCESS.items()} | {
     code: (State.FAIL, cause) for cause, code in _FAILURE.items()
 }
-
-
-class Decision(NamedTuple):
-    """A trial's final word. `value` is None unless it is COMPLETE or PRUNED; `steps` is the last one reported.
-
-    `others` are its values of further objectives, as many as the plan names.
-    """
-
-    state: State
-    cause: Cause | None
-    value: float | None
-    steps: int | None = None
-    others: tuple[float | None, ...] = ()
-
-
-class Observation(NamedTuple):
-    """What a view shows of one configuration: state, cause and the mean value over its successful replicates.
-
-    RUNNING stands for unfinished; FAIL with cause None for a configuration that only its surroundings made fail.
-    `steps` is the lowest last step among its pruned replicates; `others` the means of further objectives.
-    """
-
-    state: State
-    cause: Cause | None
-    value: float | None
-    steps: int | None = None
-    others: tuple[float | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The durable part of a state: what the ledger must hold to continue a sweep.
-
-    `proposals` are (cell, generation, suggestions) in the order of generations; `decisions` the decided trials;
-    `pauses` those of trials in generations that are not decided, in order; `charges` the charged attempts of open
-    trials; `leases` the number of leases granted so far.
-    """
-
-    proposals: tuple[tuple[str, int, tuple[Suggestion, ...]], ...] = ()
-    decisions: Mapping[TrialKey, Decision] = field(default_factory=dict[TrialKey, Decision])
-    pauses: tuple[Pause, ...] = ()
-    charges: Mapping[TrialKey, int] = field(default_factory=dict[TrialKey, int])
-    leases: int = 0
 
 
 class CellResults:
@@ -175,6 +131,11 @@ class CellResults:
         """Where an open trial starts again, if it has ever paused."""
         pauses = self.pauses.get((trial.configuration, trial.replicate))
         return pauses[-1] if pauses else None
+
+    def resumes_at(self, trial: TrialKey) -> int | None:
+        """The step of the checkpoint from which an open trial starts, None for the beginning."""
+        pause = self.last_pause(trial)
+        return pause.outcome.steps if pause is not None and pause.outcome.kept else None
 
     def rungs_passed(self, configuration: int, replicate: int) -> list[float]:
         """The values with which an open trial has paused for others, in their order."""

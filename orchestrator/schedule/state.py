@@ -17,21 +17,24 @@ from ..events import (
     DrainRequested,
     Event,
     GenerationProposed,
-    GrantLease,
     Instruction,
     LeaseWanted,
     RecordAttempt,
     RecordOutcome,
     RecordPause,
+    ShapeMeasured,
     TrialsEnded,
     WorkerLost,
 )
 from ..messages import Assignment, Cause, Outcome, Pause, State, TrialKey
+from . import invariants, leasing
+from .facts import Decision, Observation, Snapshot
 from .failures import FailureWatch
+from .packs import Packs
 from .plan import Plan
 from .proposals import Proposals
 from .queue import TrialQueue
-from .results import CellResults, Decision, Observation, Snapshot
+from .results import CellResults
 from .workforce import Workforce
 
 _FINAL = (Cause.CANCELLED,)
@@ -47,6 +50,7 @@ class ScheduleState:
         self._cells = {cell.key: CellResults(cell, plan) for cell in plan.cells}
         self._proposals = Proposals(plan, self._cells)
         self._queue = TrialQueue()
+        self._packs = Packs(plan, self._cells, {})
         self._paused: set[TrialKey] = set()
         self._charges: dict[TrialKey, int] = {}
         self._workforce = Workforce()
@@ -70,7 +74,8 @@ class ScheduleState:
         open_trials = [trial for cell in state._cells.values() for trial in cell.undecided()]
         state._paused = {trial for trial in open_trials if state._cells[trial.cell].at_rung(trial)}
         waiting = sorted(set(open_trials) - state._paused, key=lambda trial: (trial.configuration, trial))
-        state._queue = TrialQueue(waiting)
+        state._packs = Packs(plan, state._cells, snapshot.capacities)
+        state._queue = TrialQueue(state._packs.gather(waiting))
         state._proposals = Proposals(plan, state._cells)
         # Added replicates and retried trials open generations again whose successors were proposed long ago.
         state._reopened = any(cell.proposed > cell.frontier + plan.lag + 1 for cell in state._cells.values())
@@ -81,7 +86,8 @@ class ScheduleState:
         proposals = tuple(each for cell in self._cells.values() for each in cell.proposals())
         decisions = {trial: decision for cell in self._cells.values() for trial, decision in cell.decisions()}
         pauses = tuple(each for cell in self._cells.values() for trial in cell.pauses.values() for each in trial)
-        return Snapshot(proposals, decisions, pauses, dict(self._charges), self._workforce.leases)
+        lanes = dict(self._packs.capacities)
+        return Snapshot(proposals, decisions, pauses, dict(self._charges), self._workforce.leases, lanes)
 
     def __eq__(self, other: object) -> bool:
         """Equal in all that is durable; leases, workers and durations are not."""
@@ -90,7 +96,8 @@ class ScheduleState:
     __hash__ = None  # type: ignore[assignment]
 
     def _facts(self) -> tuple[object, ...]:
-        return (self.plan, self._cells, self._charges, self._paused, self._workforce.leases, self._undecided)
+        lanes = self._packs.capacities
+        return (self.plan, self._cells, self._charges, self._paused, self._workforce.leases, self._undecided, lanes)
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in one fact; say what is to be done about it."""
@@ -98,10 +105,14 @@ class ScheduleState:
             case GenerationProposed():
                 done = self._generation_proposed(event)
             case LeaseWanted(worker=worker):
-                self._queue.put_back(self._workforce.wait(worker))
+                self._packs.idle(worker)
+                self._queue.put_back(self._packs.back(self._workforce.wait(worker)))
                 done = []
             case TrialsEnded():
                 done = [each for outcome in event.outcomes for each in self._trial_ended(event, outcome)]
+            case ShapeMeasured(capacity=capacity):
+                self._packs.measured(capacity)
+                done = []
             case WorkerLost():
                 done = self._worker_lost(event)
             case DrainRequested(reason=reason):
@@ -110,7 +121,9 @@ class ScheduleState:
             case CancelRequested(at=at):
                 self.draining = "cancelled"
                 done = [each for held in self._workforce.stop() for each in self._cancel(at, *held)]
-        return done + self._advance()
+        records, alone = self._packs.settle()
+        self._queue.add(alone)
+        return [*done, *records, *self._advance()]
 
     def view(self, cell: str, generation: int) -> list[Observation]:
         """What generation `generation` may know: one observation for each lower-numbered configuration.
@@ -139,11 +152,9 @@ class ScheduleState:
         assert cell.proposed == event.generation < cell.asked, "a cell's generations are proposed in order, and once"
         self._proposals.arrived()
         cell.propose(event.generation, event.suggestions)
-        self._queue.add(
-            TrialKey(event.cell, suggestion.configuration, replicate)
-            for suggestion in event.suggestions
-            for replicate in range(self.plan.replicates)
-        )
+        numbers = [suggestion.configuration for suggestion in event.suggestions]
+        trials = (TrialKey(event.cell, number, each) for number in numbers for each in range(self.plan.replicates))
+        self._queue.add(self._packs.gather(trials))
         self._proposals.offer(event.cell)
         return []
 
@@ -151,6 +162,9 @@ class ScheduleState:
         if not self._workforce.take(event.worker, event.lease, outcome.trial):
             return [DiscardOutcome(outcome, event.lease, event.worker)]
         self._learn_duration(outcome)
+        if outcome.split:
+            self._packs.split(outcome.trial, memory=outcome.cause is Cause.OUT_OF_MEMORY)
+            return []
         if outcome.state is State.WAITING:
             return self._pause(outcome, event.lease, event.worker)
         if outcome.cause is None or outcome.cause.deterministic or outcome.cause in _FINAL:
@@ -158,25 +172,22 @@ class ScheduleState:
         return self._fail_attempt(outcome, event.lease, event.worker)
 
     def _worker_lost(self, event: WorkerLost) -> list[Instruction]:
+        self._packs.idle(event.worker, lost=True)
         lease, trials = self._workforce.lose(event.worker)
-        running = event.trial if event.trial in trials else next(iter(trials)) if len(trials) == 1 else None
-        if running is None:
+        ran = leasing.running(trials, self._packs, event.trial)
+        if not ran:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
             self._queue.suspect(trials)
             return []
-        self._queue.put_back(trial for trial in trials if trial != running)
-        began = event.at if event.began is None else event.began
-        error = event.error or f"worker {event.worker} died while it ran this"
-        lost = Outcome(running, trials[running], State.FAIL, event.cause, started=began, ended=event.at, error=error)
-        return self._fail_attempt(lost, lease, event.worker)
+        self._queue.put_back(trial for trial in trials if trial not in ran)
+        outcomes = leasing.lost(event, ran, trials)
+        return [each for outcome in outcomes for each in self._fail_attempt(outcome, lease, event.worker)]
 
     def _cancel(self, at: float, worker: str, lease: int, trials: Mapping[TrialKey, int]) -> list[Instruction]:
-        running, *waiting = [*trials] or [None]
-        self._queue.put_back(trial for trial in waiting if trial is not None)
-        if running is None:
-            return []
-        outcome = Outcome(running, trials[running], State.FAIL, Cause.CANCELLED, started=at, ended=at)
-        return self._decide(outcome, lease, worker)
+        ran = leasing.running(trials, self._packs, next(iter(trials), None))
+        self._queue.put_back(trial for trial in trials if trial not in ran)
+        outcomes = leasing.cancelled(at, ran, trials)
+        return [each for outcome in outcomes for each in self._decide(outcome, lease, worker)]
 
     # Consequences
 
@@ -185,8 +196,9 @@ class ScheduleState:
         pause = Pause(outcome, lease, worker, (*self._cells[trial.cell].lineage(trial), lease))
         self._cells[trial.cell].pause(pause)
         if outcome.cause is Cause.PREEMPTED:
-            self._queue.put_back([trial])
+            self._queue.put_back(self._packs.back([trial]))
             return [RecordPause(pause)]
+        self._packs.left(trial)
         self._paused.add(trial)
         return [RecordPause(pause), *self._race(trial)]
 
@@ -196,7 +208,7 @@ class ScheduleState:
         paused = sorted(each for each in self._paused if each.cell == arrived.cell and each.configuration in numbers)
         going_on, leaving = self._cells[arrived.cell].parted(paused)
         self._paused.difference_update(going_on, leaving)
-        self._queue.promote(going_on)
+        self._queue.promote(self._packs.gather(going_on))
         return [each for trial in leaving for each in self._prune(trial)]
 
     def _prune(self, trial: TrialKey) -> list[Instruction]:
@@ -211,7 +223,7 @@ class ScheduleState:
         if attempts >= self.plan.attempts:
             return self._decide(outcome, lease, worker)
         self._charges[outcome.trial] = attempts
-        self._queue.suspect([outcome.trial])
+        self._queue.suspect(self._packs.back([outcome.trial]))
         return [RecordAttempt(outcome.trial, outcome.attempt, outcome.cause, lease, worker)]
 
     def _decide(self, outcome: Outcome, lease: int, worker: str, lineage: tuple[int, ...] = ()) -> list[Instruction]:
@@ -226,6 +238,7 @@ class ScheduleState:
         decision = Decision(outcome.state, outcome.cause, outcome.value, outcome.steps, others)
         cell.decide(trial.configuration, trial.replicate, decision)
         self._charges.pop(trial, None)
+        self._packs.left(trial)
         self._undecided -= 1
         self._failures.decided(outcome.cause)
         self._proposals.offer(trial.cell)
@@ -235,7 +248,7 @@ class ScheduleState:
 
     def _learn_duration(self, outcome: Outcome) -> None:
         cell = self._cells[outcome.trial.cell]
-        seconds = max(0.0, outcome.ended - outcome.started)
+        seconds = max(0.0, outcome.ended - outcome.started) / outcome.lanes
         cell.seconds = seconds if cell.seconds is None else 0.8 * cell.seconds + 0.2 * seconds
 
     def _advance(self) -> list[Instruction]:
@@ -243,7 +256,7 @@ class ScheduleState:
         if self._failures.exceeded and not self.draining:
             self.draining = "failures"
         if not self.closed and not self.draining:
-            done = [*self._proposals.ask(len(self._queue), len(self._workforce)), *self._grant()]
+            done = [*self._proposals.ask(len(self._queue) + len(self._packs), len(self._workforce)), *self._grant()]
         if not self.closed and (not self._undecided or (self.draining and not self._workforce.busy)):
             self.closed = (self.draining or "drained") if self._undecided else "finished"
             done.append(CloseSweep(self.closed))
@@ -254,11 +267,10 @@ class ScheduleState:
     # Leases
 
     def _grant(self) -> Iterable[Instruction]:
-        for worker in self._workforce.idle:
-            trials = self._queue.take(len(self._workforce), lambda trial: self._cells[trial.cell].seconds)
-            if not trials:
-                return
-            yield GrantLease(self._workforce.grant(worker, tuple(self._assignment(trial) for trial in trials)))
+        def seconds(trial: TrialKey) -> float | None:
+            return self._cells[trial.cell].seconds
+
+        return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, seconds)
 
     def _assignment(self, trial: TrialKey) -> Assignment:
         cell = self._cells[trial.cell]
@@ -281,18 +293,9 @@ class ScheduleState:
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""
         self._workforce.validate()
-        placed = [*self._workforce.held(), *self._queue, *self._paused]
-        undecided = [trial for cell in self._cells.values() for trial in cell.undecided()]
-        assert sorted(placed) == sorted(undecided), "an open trial is in one lease, in one queue or paused, and once"
-        unproposed = sum(
-            len(self.plan.numbers(generation)) * self.plan.replicates
-            for cell in self._cells.values()
-            for generation in range(cell.proposed, self.plan.generations)
-        )
-        assert self._undecided == len(undecided) + unproposed
-        assert self._paused == {trial for trial in undecided if self._cells[trial.cell].at_rung(trial)}
-        assert set(self._charges) <= set(undecided), "only open trials have charges"
-        assert all(count < self.plan.attempts for count in self._charges.values())
+        placed = [*self._workforce.held(), *self._queue, *self._packs, *self._paused]
+        invariants.check_places(self._cells, placed, self._paused)
+        invariants.check_counts(self.plan, self._cells, self._undecided, self._charges)
         for cell in self._cells.values():
             early = self._reopened or not self.plan.sequential
             assert early or cell.proposed <= cell.frontier + self.plan.lag + 1

@@ -24,10 +24,11 @@ class Watch:
         if running is None:
             return None
         elapsed = now - running.began
-        cause = self.deadlines.broken(elapsed, now - running.spoke, self.slack)
+        limits = self.deadlines.times(running.lanes)
+        cause = limits.broken(elapsed, now - running.spoke, self.slack)
         if cause is None:
             return None
-        error = f"worker {worker} was killed while it ran this: {self.deadlines.told(cause)}"
+        error = f"worker {worker} was killed while it ran this: {limits.told(cause)}"
         return Loss(worker, running.trial, cause, elapsed, error)
 
 

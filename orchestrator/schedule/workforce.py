@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..messages import Assignment, Lease, TrialKey
+from ..messages import Assignment, Calibration, Lease, TrialKey
 
 
 class Workforce:
@@ -56,12 +56,19 @@ class Workforce:
         self._held.clear()
         return held
 
-    def grant(self, worker: str, assignments: tuple[Assignment, ...]) -> Lease:
+    def grant(
+        self,
+        worker: str,
+        assignments: tuple[Assignment, ...],
+        *,
+        fused: bool = False,
+        calibration: Calibration | None = None,
+    ) -> Lease:
         """Give an idle worker its next lease."""
         del self._idle[worker]
         self.leases += 1
         self._held[worker] = (self.leases, {each.trial: each.attempt for each in assignments})
-        return Lease(self.leases, worker, assignments)
+        return Lease(self.leases, worker, assignments, fused, calibration)
 
     def take(self, worker: str, lease: int, trial: TrialKey) -> bool:
         """Take a reported trial out of the worker's lease; False when it is not in it (any more)."""

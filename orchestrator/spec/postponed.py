@@ -29,15 +29,10 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int)
-
-
 LATER = (
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
     Later(("pruner", "name"), PRUNERS.__contains__, "prune by it", "use `halving` or `top`"),
     Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
-    Later(("fuse",), _is_number, "fuse a given number of lanes", "write `fuse: auto`"),
     Later(("study",), _given, "plan a study", "leave `study` out"),
     Later(("stop",), _given, "stop a sweep by a rule", "leave `stop` out"),
 )

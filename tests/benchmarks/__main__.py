@@ -38,7 +38,7 @@ SECTIONS = {
     "makespan": Section("Makespan"),
     "search_quality": Section("Search quality"),
     "pilot": Section("Prediction from a pilot"),
-    "bench_fusion": Section("Fusion"),
+    "fusion": Section("Fusion"),
 }
 
 

@@ -57,7 +57,8 @@ def test_status_reads_the_ledger_only(finished: Path) -> None:
 @pytest.mark.parametrize("verb", ["plan", "schema"])
 def test_light_verbs_open_no_database(verb: str, finished: Path) -> None:
     arguments = [verb, "sweep.yaml"] if verb == "plan" else [verb]
-    assert loaded(arguments, finished) <= {"pydantic", "rich"}
+    own = {"numpy"} if verb == "plan" else set()  # what the task's own file imports: it may be a program
+    assert loaded(arguments, finished) <= {"pydantic", "rich"} | own
 
 
 def test_help_is_fast() -> None:

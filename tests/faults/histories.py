@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from swathe.orchestrator import events as e
 from swathe.orchestrator.messages import Assignment, Cause, Lease, Outcome, State, Suggestion, TrialKey
 from swathe.orchestrator.schedule import Observation, Plan, ScheduleState
-from swathe.orchestrator.schedule.results import Decision
+from swathe.orchestrator.schedule.facts import Decision
 
 View = tuple[Observation, ...]
 CREW = 3

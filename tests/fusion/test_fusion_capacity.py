@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from swathe.orchestrator.fusion import Data, Lanes, Program, adam
-from swathe.orchestrator.fusion.capacity import FEW, MANY, Measurement, halving, measure, plan
+from swathe.orchestrator.fusion.capacity import FEW, MANY, Bench, Measurement, halving, measure, plan
 
 GB = 2**30
 X, Y = torch.randn(64, 10), torch.randint(0, 3, (64,))
@@ -61,7 +61,7 @@ def program() -> Program:
 
 def test_measuring_a_program() -> None:
     params = {"width": 16, "lr": 0.1}
-    found = measure(program(), params, lambda stream: 1)
+    found = measure(Bench(program(), params, lambda stream: 1))
     assert all(0 < seconds < 5 for seconds in (found.plain, found.few, found.many))
     entries = 10 * 16 + 16 + 16 * 3 + 3
     assert 4 * 4 * entries < found.lane_bytes < 20 * 4 * entries  # weights, two moments, gradients; activations
@@ -116,5 +116,5 @@ def test_a_gpu_trains_the_same_lanes() -> None:
         pack.run(5)
     for path, x in packs[0].save().items():
         torch.testing.assert_close(packs[1].save()[path].cpu(), x, rtol=1e-3, atol=1e-5)
-    found = measure(program(), params[0], lambda stream: 1, device="cuda")
+    found = measure(Bench(program(), params[0], lambda stream: 1, device="cuda"))
     assert found.lane_bytes > 0 and not math.isnan(found.many)

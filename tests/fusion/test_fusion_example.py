@@ -1,50 +1,41 @@
-"""The README's fused task: a task file of about 25 lines."""
+"""The README's fused task: a task file of about 25 lines, and its sweep."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from swathe.analysis import load
+from swathe.orchestrator import Launch, run, spec
 from swathe.orchestrator.fusion import Lanes, Program
 from swathe.orchestrator.task import derive_seed
 
-EXAMPLE = """\
-import torch
-from sklearn.datasets import load_digits
-from torch import nn
-from torch.nn.functional import cross_entropy
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+EXAMPLE, SWEEP = re.search(r"```python\n(# digits.py\n.*?)```\n+```yaml\n(.*?)```", README, re.DOTALL).groups()  # type: ignore[union-attr]
 
-from swathe.orchestrator.fusion import Data, Program, cosine, sgd
 
-def model(p, seeds):
-    return nn.Sequential(nn.Linear(64, p["width"]), nn.ReLU(), nn.Dropout(0.1), nn.Linear(p["width"], 10))
-
-def loss(model, batch, p):
-    x, y = batch
-    return cross_entropy(model(x), y) + p["l2"] * model.tensors["0.weight"].square().sum()
-
-def metrics(model, data, p):
-    x, y = data
-    return {"val_loss": cross_entropy(model(x), y), "val_accuracy": (model(x).argmax(1) == y).float().mean()}
-
-def data(p):
-    x, y = (torch.as_tensor(each) for each in load_digits(return_X_y=True))
-    x = x.float() / 16
-    return Data(train=(x[:1500], y[:1500]), held_out=(x[1500:], y[1500:]), batch=64)
-
-OPTIMIZER = sgd("lr", momentum=0.9, nesterov=True, schedule=cosine(steps=60, warmup=10))
-PROGRAM = Program(model, loss, OPTIMIZER, data, metrics, shapes=("width",))
-"""
+def test_the_example_runs_as_a_sweep(tmp_path: Path) -> None:
+    (tmp_path / "digits.py").write_text(EXAMPLE, encoding="utf-8")
+    (tmp_path / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+    sweep = spec.load(tmp_path / "sweep.yaml", ["fuse=32"])
+    finished = run(sweep, Launch(tmp_path, cluster="inline"))
+    assert finished.exit_code == 0
+    trials = load.trials(finished.folder)
+    assert len(trials) == 132 and set(trials["state"]) == {"COMPLETE"} and trials["lanes"].min() >= 16
+    best = trials.groupby(["param.width", "param.lr"])["value"].mean().groupby(level=0).idxmin()
+    assert all(2**-5 <= lr <= 1 for _, lr in best)
 
 
 def test_the_example_trains_a_study_in_one_pack() -> None:
-    assert len(EXAMPLE.splitlines()) <= 27
+    assert sum(bool(line) for line in EXAMPLE.splitlines()) <= 25
     namespace: dict[str, Any] = {}
     exec(EXAMPLE, namespace)
     program: Program = namespace["PROGRAM"]
     rates = [2.0**e for e in range(-9, 2)]
-    params = [{"width": 32, "lr": lr, "l2": 1e-5} for lr in rates for _ in range(2)]
+    params = [{"width": 32, "steps": 60, "lr": lr, "l2": 1e-5} for lr in rates for _ in range(2)]
     seeds = [lambda stream, r=r: derive_seed(0, r, stream) for _ in rates for r in range(2)]
     lanes = Lanes(program, params, seeds)
     lanes.run(60, every=30)

@@ -155,7 +155,6 @@ LATER: tuple[tuple[str, str, int], ...] = (
     (SAMPLER, "sampler: Hyperband", 14),
     ("seed: 0", "pruner: {name: hyperband}", 18),
     ("resources: {cpus: 1, gpus: 0}", "resources: [{when: {width: 64}, cpus: 1}, {cpus: 2}]", 15),
-    ("fuse: auto", "fuse: 8", 17),
     ("seed: 0", "study: transfer", 18),
     ("seed: 0", "study: {kind: transfer}", 18),
     ("seed: 0", "stop: {value: 0.1}", 18),
@@ -186,7 +185,6 @@ def test_what_later_versions_do_is_refused(old: str, new: str, line: int) -> Non
         ({"grid": {"a": [object()]}}, "one number"),
         ({"fixed": {"a": "\ud800"}}, "surrogate"),
         ({"search": {"a": object()}}, "must be a mapping"),
-        ({"fuse": 2}, "this version cannot"),
         ({"resources": [{"cpus": "1"}]}, "resources[0].cpus"),
     ],
 )

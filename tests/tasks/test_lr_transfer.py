@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from swathe.orchestrator import spec
+from swathe.orchestrator.fusion import Lanes
 from swathe.orchestrator.task import Trial
 from swathe.tasks.scaling import lr_transfer
 from swathe.tasks.scaling.lr_transfer import (
+    BETAS,
     CHOICES,
     DEFAULTS,
     EPSILON,
     NORM,
+    PROBE,
+    PROGRAM,
     TASK,
     Layer,
-    batches,
-    descend,
-    forward,
-    initial,
     layers,
     mnist5k,
     settle,
 )
 
+Pair = tuple[Tensor, Tensor]
 STEPS = 12
 DEMO = Path(lr_transfer.__file__).with_suffix(".yaml")
 
@@ -61,19 +62,61 @@ class Reports:
         self.losses[step] = metrics["train_loss"]
 
 
-@pytest.fixture
-def run(digits):
+def run(replicate: int = 0, **params: Any):
     """Trains once at the smallest settings, with `params` on top; returns the final metrics and the reports."""
+    sink = Reports()
+    trial = Trial({**TASK.smallest, **params}, replicate=replicate, sink=sink)
+    return TASK.train(trial), sink.losses
 
-    def run(replicate: int = 0, **params: Any):
-        sink = Reports()
-        share = {"mnist5k": digits}
-        trial = Trial(
-            {**TASK.smallest, **params}, replicate=replicate, sink=sink, share=lambda key, _factory: share[key]
-        )
-        return TASK.train(trial), sink.losses
 
-    return run
+# --- the oracle: the same training, written as a loop over one network ------------------------------------------
+
+
+def initial(net: Sequence[Layer], seed: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """W = s Z for every layer. Z depends on seed, shapes and dtype alone: parameterisations share it."""
+    z = torch.Generator().manual_seed(seed)
+    return [layer.deviation * torch.randn(layer.shape, generator=z, dtype=dtype) for layer in net]
+
+
+def forward(net: Sequence[Layer], weights: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    """Activations h_1..h_L (batch x n), then logits f (batch x 10), for images x (batch x 784)."""
+    h = [x]
+    for layer, w in zip(net[:-1], weights[:-1], strict=True):
+        h.append(torch.relu(layer.multiplier * (h[-1] @ w.T)))
+    return [*h[1:], net[-1].multiplier * (h[-1] @ weights[-1].T)]
+
+
+def direction(p: Mapping[str, Any], g: Tensor, memory: dict[str, Tensor], t: int) -> Tensor:
+    """G of update t = 1, 2, ... from the gradient g: SGD with momentum, or Adam (Kingma and Ba 2015)."""
+    if p["optimizer"] == "adam":
+        m = memory.setdefault("m", torch.zeros_like(g)).lerp_(g, 1 - BETAS[0])
+        v = memory.setdefault("v", torch.zeros_like(g)).lerp_(g.square(), 1 - BETAS[1])
+        return (m / (1 - BETAS[0] ** t)) / ((v / (1 - BETAS[1] ** t)).sqrt_() + EPSILON)
+    if momentum := float(p["momentum"]):
+        return memory.setdefault("m", torch.zeros_like(g)).mul_(momentum).add_(g)
+    return g
+
+
+def descend(p: Mapping[str, Any], net: Sequence[Layer], weights: list[Tensor], order: Iterable[Pair]) -> Iterator[int]:
+    """Trains `weights` in place on the batches of `order`; yields how many updates were made: 0, 1, 2, ..."""
+    eta, memories = float(p["lr"]), [dict[str, Tensor]() for _ in weights]
+    for w in weights:
+        w.requires_grad_()
+    yield 0
+    for t, (x, y) in enumerate(order, start=1):
+        gradients = torch.autograd.grad(lr_transfer.risk(p["loss"], forward(net, weights, x)[-1], y), weights)
+        with torch.no_grad():
+            for layer, w, g, memory in zip(net, weights, gradients, memories, strict=True):
+                w.add_(direction(p, g, memory, t), alpha=-eta * layer.rate)
+        yield t
+
+
+def batches(data: Pair, size: int, steps: int, seed: int) -> Iterator[Pair]:
+    """`steps` batches from epochs without replacement; a batch that an epoch cannot fill runs on into the next."""
+    (x, y), z = data, torch.Generator().manual_seed(seed)
+    order = torch.cat([torch.randperm(len(x), generator=z) for _ in range(-(-steps * size // len(x)))])
+    for rows in order[: steps * size].view(steps, size).to(x.device):
+        yield x[rows], y[rows]
 
 
 @pytest.fixture(scope="module")
@@ -92,29 +135,53 @@ def trajectory(p: Mapping[str, Any], net: list[Layer], order) -> Tensor:
 # --- the contract of a task -------------------------------------------------------------------------------------
 
 
-def test_same_seeds_give_the_same_bits_and_replicates_differ(run):
+def test_same_seeds_give_the_same_bits_and_replicates_differ():
     assert run() == run()
     assert run(replicate=0)[0]["train_loss"] != run(replicate=1)[0]["train_loss"]
 
 
-def test_reports_cover_the_first_and_the_last_step(run):
+def test_reports_cover_the_first_and_the_last_step():
     metrics, losses = run(steps=25, report_every=0)
     assert sorted(losses) == [*range(0, 25, 2), 25]
     assert losses[25] == metrics["train_loss"]
-    assert set(metrics) == set(TASK.metrics)
+    assert set(metrics) == {*TASK.metrics, "loss"}
 
 
-def test_learning_rates_of_a_replicate_share_weights_and_batches(run, monkeypatch):
-    seeds = []
-    monkeypatch.setattr(lr_transfer, "initial", lambda net, seed: seeds.append(seed) or initial(net, seed))
-    monkeypatch.setattr(lr_transfer, "batches", lambda *given: seeds.append(given[-1]) or batches(*given))
+def test_learning_rates_of_a_replicate_share_weights_and_batches():
     starts = [run(lr=lr, parameterization=name)[1][0] for lr, name in ((0.1, "mup"), (0.2, "mup"), (0.1, "ntk"))]
-    assert len(set(zip(seeds[::2], seeds[1::2], strict=True))) == 1
-    assert seeds[0] != seeds[1]
     assert starts[0] == starts[1]
+    data = PROGRAM.data({**DEFAULTS, **TASK.smallest})
+    assert data.rows is not None
+    assert torch.equal(data.rows(3), data.rows(3)) and not torch.equal(data.rows(3), data.rows(4))
 
 
-def test_no_global_generator_is_used(run):
+@pytest.mark.parametrize("parameterization", CHOICES["parameterization"])
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"loss": "cross_entropy", "momentum": 0.9}, {"optimizer": "adam", "lr": 0.003}, {"batch_size": 7, "depth": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "lanes"])
+def test_the_program_trains_as_the_loop_does(setting, parameterization, fused, digits):
+    p = settle({"width": 32, "base_width": 16, "steps": 50, "parameterization": parameterization, **setting})
+    trials = [Trial(p, replicate=k) for k in range(2 if fused else 1)]
+    lanes = Lanes(PROGRAM, [p] * len(trials), [t.seed for t in trials], dtype=torch.float64, fused=fused)
+    lanes.run(50)
+    net, ((x, y), _) = layers(p), digits
+    size = int(p["batch_size"])
+    for lane, trial in enumerate(trials):
+        weights = [w.double() for w in initial(net, trial.seed("init"))]
+        order = batches((x.double(), y.double()), size, 50, trial.seed("data"))
+        assert list(descend(p, net, weights, order))[-1] == 50
+        for place, w in enumerate(weights):
+            torch.testing.assert_close(lanes.state["params"][f"{2 * place}.weight"][lane], w, rtol=1e-9, atol=1e-12)
+        with torch.no_grad():
+            f = forward(net, weights, x[:PROBE].double())[-1]
+            expected = lr_transfer.risk(p["loss"], f, y[:PROBE].double())
+        assert lanes.evaluate()["train_loss"][lane].item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_no_global_generator_is_used():
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     run()
     assert torch.equal(before[0], torch.get_rng_state())
@@ -123,14 +190,14 @@ def test_no_global_generator_is_used(run):
 
 @pytest.mark.parametrize("optimizer", CHOICES["optimizer"])
 @pytest.mark.parametrize("loss", CHOICES["loss"])
-def test_training_learns(run, optimizer, loss):
+def test_training_learns(optimizer, loss):
     lr = 0.1 if optimizer == "sgd" else 0.01
     metrics, losses = run(optimizer=optimizer, loss=loss, lr=lr, width=64, steps=60, depth=3)
     assert losses[60] < 0.8 * losses[0]
     assert metrics["val_accuracy"] > 0.4
 
 
-def test_a_huge_learning_rate_is_reported_and_not_raised(run):
+def test_a_huge_learning_rate_is_reported_and_not_raised():
     metrics, losses = run(lr=2.0**10)
     assert list(losses) == [0, 5, 10]
     assert math.isfinite(losses[0])
@@ -153,7 +220,7 @@ def test_split_is_stratified_disjoint_and_complete(digits):
     (x, y), (held_out, classes) = digits
     assert y.sum(0).tolist() == [400.0] * 10
     assert classes.sum(0).tolist() == [100.0] * 10
-    assert y[: lr_transfer.PROBE].sum(0).tolist() == [100.0] * 10
+    assert y[:PROBE].sum(0).tolist() == [100.0] * 10
     pixels = torch.cat([x, held_out])
     pixels = ((pixels - pixels.min()) / (pixels.max() - pixels.min()) * 255).round().to(torch.uint8)
     rows = torch.cat([pixels, torch.cat([y, classes]).argmax(1, keepdim=True).to(torch.uint8)], dim=1)

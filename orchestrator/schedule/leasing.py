@@ -1,0 +1,53 @@
+"""What a worker gets next, and what becomes of the trials that a worker had when it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ..events import GrantLease, WorkerLost
+from ..messages import Assignment, Cause, Outcome, State, TrialKey
+from .packs import Packs
+from .queue import TrialQueue
+from .workforce import Workforce
+
+
+def grants(
+    workforce: Workforce,
+    packs: Packs,
+    queue: TrialQueue,
+    assignment: Callable[[TrialKey], Assignment],
+    seconds: Callable[[TrialKey], float | None],
+) -> Iterator[GrantLease]:
+    """A lease for each idle worker while there is work: measurements first, for packs wait for them; then packs."""
+    for worker in workforce.idle:
+        if (order := packs.calibration(worker)) is not None:
+            yield GrantLease(workforce.grant(worker, (), calibration=order))
+        elif (pack := packs.take()) is not None:
+            yield GrantLease(workforce.grant(worker, tuple(map(assignment, pack)), fused=True))
+        elif trials := queue.take(len(workforce), seconds):
+            yield GrantLease(workforce.grant(worker, tuple(map(assignment, trials))))
+        else:
+            return
+
+
+def running(trials: Mapping[TrialKey, int], packs: Packs, known: TrialKey | None) -> list[TrialKey]:
+    """Those of a lost lease's `trials` that had been running: all of a pack, else the `known` or the only one."""
+    if together := packs.together(trials):
+        return together
+    if known in trials and known is not None:
+        return [known]
+    return list(trials) if len(trials) == 1 else []
+
+
+def lost(event: WorkerLost, ran: Sequence[TrialKey], trials: Mapping[TrialKey, int]) -> list[Outcome]:
+    """The outcomes of trials that `ran` when their worker was lost; `trials` has their attempts."""
+    began = event.at if event.began is None else event.began
+    error = event.error or f"worker {event.worker} died while it ran this"
+    common = Outcome(ran[0], 1, State.FAIL, event.cause, started=began, ended=event.at, error=error, lanes=len(ran))
+    return [replace(common, trial=trial, attempt=trials[trial]) for trial in ran]
+
+
+def cancelled(at: float, ran: Iterable[TrialKey], trials: Mapping[TrialKey, int]) -> list[Outcome]:
+    """The outcomes of trials that were running when the sweep was cancelled."""
+    return [Outcome(t, trials[t], State.FAIL, Cause.CANCELLED, started=at, ended=at) for t in ran]
