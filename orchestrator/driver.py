@@ -106,7 +106,24 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
         resuming.begin(present, declared_metrics(sweep, task))
     else:
         resuming.go_on(present, record)
+        _check_lanes(sweep, url)
     return folder
+
+
+def _check_lanes(sweep: Sweep, url: str) -> None:
+    """Raises `SpecError` where trials that have begun as lanes would have to go on in processes of their own."""
+    if sweep.isolate is None:
+        return
+    reader = Reader(url, sweep.name)
+    try:
+        fused = [shape for shape, known in reader.capacities().items() if known.lanes]
+    finally:
+        reader.close()
+    if fused:
+        raise SpecError(
+            f"isolate is {sweep.isolate}, but trials of shape {fused[0]} have begun as lanes of one program; "
+            "leave isolate out, or give the sweep another name"
+        )
 
 
 def fusible_shapes(sweep: Sweep, task: Task) -> Mapping[str, Scalar | None] | None:

@@ -22,7 +22,7 @@ from .trees import leaves
 
 FEW, MANY = 2, 8  # lanes measured; one lane would be computed as two
 SHARE = 0.5  # of the free memory that lanes may take
-GAIN = 1.05  # times as fast as plain trials lanes must be to be worth it
+GAIN = 1.15  # times as fast as plain trials lanes must be measured to be, to be worth it; measurements err
 LONG = 0.02  # seconds of a step beside which the overhead that lanes save on a CPU is nothing
 SIZES = sorted({2**i * k // 2 for i in range(1, 11) for k in (2, 3)} - {1536})  # 2, 3, 4, 6, ..., 1024 lanes
 T = TypeVar("T")

@@ -155,7 +155,7 @@ class Packs:
         alone: list[TrialKey] = []
         groups: dict[tuple[str, int | None], list[TrialKey]] = {}
         for trial in sorted(self._ready(block)):
-            groups.setdefault((self._shape(trial), self._cells[trial.cell].resumes_at(trial)), []).append(trial)
+            groups.setdefault((self._shape(trial), self._resumes_at(trial)), []).append(trial)
         for (shape, _), trials in groups.items():
             lanes = self._lanes(shape)
             if lanes is None:
@@ -169,6 +169,11 @@ class Packs:
         if not self._gathered.get(block):
             self._gathered.pop(block, None)
         return alone
+
+    def _resumes_at(self, trial: TrialKey) -> int | None:
+        """The step of the checkpoint from which a trial starts, None for the beginning: lanes go in step."""
+        pause = self._cells[trial.cell].last_pause(trial)
+        return pause.outcome.steps if pause is not None and pause.outcome.kept else None
 
     def _ready(self, block: Block) -> Iterable[TrialKey]:
         """The gathered trials of the earliest stage that any cell is at, once all cells have proposed the block."""

@@ -132,11 +132,6 @@ class CellResults:
         pauses = self.pauses.get((trial.configuration, trial.replicate))
         return pauses[-1] if pauses else None
 
-    def resumes_at(self, trial: TrialKey) -> int | None:
-        """The step of the checkpoint from which an open trial starts, None for the beginning."""
-        pause = self.last_pause(trial)
-        return pause.outcome.steps if pause is not None and pause.outcome.kept else None
-
     def rungs_passed(self, configuration: int, replicate: int) -> list[float]:
         """The values with which an open trial has paused for others, in their order."""
         pauses = self.pauses.get((configuration, replicate), ())
