@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks                 all of them: hours
 python -m tests.benchmarks throughput ...  only these; the other sections stay as they are
+python -m tests.benchmarks growth --trials 10000  one alone may be given its own options
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ def load() -> str:
     return f"{os.getloadavg()[0]:.1f}"
 
 
-def run(name: str) -> str | None:
+def run(name: str, options: list[str]) -> str | None:
     """The section as text; None when the benchmark failed."""
     section = SECTIONS[name]
-    command = ["python", "-m", f"tests.benchmarks.{name}", *section.words]
+    command = ["python", "-m", f"tests.benchmarks.{name}", *(options or section.words)]
     print(f"$ {shlex.join(command)}", flush=True)
     before = load()
     done = subprocess.run([sys.executable, *command[1:]], stdout=subprocess.PIPE, text=True)
@@ -89,9 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     there = [name for name in SECTIONS if find_spec(f"tests.benchmarks.{name}")]
     parser.add_argument("names", nargs="*", default=there, metavar="NAME", help=f"of {', '.join(there)}")
+    given, options = parser.parse_known_args()
+    if options and len(given.names) != 1:
+        parser.error(f"options ({' '.join(options)}) go to one benchmark; name it")
     failed: list[str] = []
-    for name in parser.parse_args().names:
-        text = run(name) if name in there else None
+    for name in given.names:
+        text = run(name, options) if name in there else None
         if text is None:
             failed.append(name)
         else:

@@ -147,7 +147,8 @@ def tune(load: Load, folder: Path, *, best: bool) -> int:
         tune_config=rt.TuneConfig(
             search_alg=search,
             num_samples=load.trials,
-            max_concurrent_trials=WORKERS,
+            # By default only what the cluster has limits it: as many trials as there are workers.
+            max_concurrent_trials=WORKERS if best else None,
             reuse_actors=best,
         ),
         run_config=rt.RunConfig(storage_path=str(folder), name="load", **verbosity),
