@@ -8,7 +8,9 @@ from dataclasses import replace
 from ..events import GrantLease, WorkerLost
 from ..messages import Assignment, Cause, Outcome, State, TrialKey
 from .packs import Packs
+from .plan import Plan
 from .queue import TrialQueue
+from .results import CellResults
 from .workforce import Workforce
 
 
@@ -51,3 +53,21 @@ def lost(event: WorkerLost, ran: Sequence[TrialKey], trials: Mapping[TrialKey, i
 def cancelled(at: float, ran: Iterable[TrialKey], trials: Mapping[TrialKey, int]) -> list[Outcome]:
     """The outcomes of trials that were running when the sweep was cancelled."""
     return [Outcome(t, trials[t], State.FAIL, Cause.CANCELLED, started=at, ended=at) for t in ran]
+
+
+def assignment(plan: Plan, cell: CellResults, trial: TrialKey, attempt: int) -> Assignment:
+    """What a worker is told of an open trial: where it starts, and where it may end."""
+    params = {**cell.cell.params, **cell.open[trial.configuration].params}
+    pause_at = resume_from = None
+    resume_values: tuple[float | None, ...] = ()
+    if plan.rungs is not None:
+        rung = cell.standing(trial.configuration // plan.generation).rung
+        pause_at = None if rung is None else plan.rungs.step(rung)
+    curve = None if plan.cutoffs is None else ()
+    if (pause := cell.last_pause(trial)) is not None and pause.outcome.kept:
+        resume_from, curve = pause.outcome.steps, curve if curve is None else pause.outcome.curve
+        resume_values = (pause.outcome.value, *map(pause.outcome.metrics.get, plan.others))
+    # Who has been voted on goes on to the end.
+    voted = cell.rungs_passed(trial.configuration, trial.replicate)
+    cutoffs = None if voted else plan.cutoffs
+    return Assignment(trial, attempt, params, pause_at, resume_from, resume_values, cutoffs, curve)

@@ -273,22 +273,7 @@ class ScheduleState:
         return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, seconds)
 
     def _assignment(self, trial: TrialKey) -> Assignment:
-        cell = self._cells[trial.cell]
-        params = {**cell.cell.params, **cell.open[trial.configuration].params}
-        attempt = self._charges.get(trial, 0) + 1
-        pause_at = resume_from = None
-        resume_values: tuple[float | None, ...] = ()
-        if self.plan.rungs is not None:
-            rung = cell.standing(trial.configuration // self.plan.generation).rung
-            pause_at = None if rung is None else self.plan.rungs.step(rung)
-        curve = None if self.plan.cutoffs is None else ()
-        if (pause := cell.last_pause(trial)) is not None and pause.outcome.kept:
-            resume_from, curve = pause.outcome.steps, curve if curve is None else pause.outcome.curve
-            resume_values = (pause.outcome.value, *map(pause.outcome.metrics.get, self.plan.others))
-        # Who has been voted on goes on to the end.
-        voted = cell.rungs_passed(trial.configuration, trial.replicate)
-        cutoffs = None if voted else self.plan.cutoffs
-        return Assignment(trial, attempt, params, pause_at, resume_from, resume_values, cutoffs, curve)
+        return leasing.assignment(self.plan, self._cells[trial.cell], trial, self._charges.get(trial, 0) + 1)
 
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""
