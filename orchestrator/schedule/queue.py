@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..messages import TrialKey
 
-LEASE_SECONDS = 1.0
+# A worker's way to the scheduler and back takes some ten milliseconds; trials of a second pay it every other time.
+LEASE_SECONDS = 2.0
 LEASE_TRIALS = 512
 
 
@@ -42,7 +43,7 @@ class TrialQueue:
         self._suspects.extend(trials)
 
     def take(self, workers: int, expected: Callable[[TrialKey], float | None]) -> list[TrialKey]:
-        """The trials of one lease: about a second of work, and no more than this worker's share of what waits.
+        """The trials of one lease: about two seconds of work, and no more than this worker's share of what waits.
 
         `expected` tells the seconds a trial takes; one of unknown cost counts as a whole lease.
         """
