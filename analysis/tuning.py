@@ -78,16 +78,18 @@ def tuning_curves(
     missing or a value lies outside the support.
     """
     found = outcomes(trials, metric, direction, method, keep_pruned=True)
-    ends = sorted(found.sign * end for end in support)
     curves = []
     for name, scores in scores_by_method(found).items():
-        if len(scores) and (scores.min() < ends[0] or scores[np.isfinite(scores)].max(initial=-inf) > ends[1]):
+        values = found.sign * scores
+        finite = values[np.isfinite(values)]
+        if len(finite) and not support[0] <= finite.min() <= finite.max() <= support[1]:
             raise SwatheError(f"there are values of {metric} outside {support}; widen the support or leave it out")
+        # Divergence is worse than anything the metric can say.
+        ends = (support[0], inf) if direction == "minimize" else (-inf, support[1])
+        if np.isfinite(values).all():
+            ends = support
         ks = np.array(budgets or range(1, len(scores) + 1))
-        middle, low, high = band_of_best(scores, ks, (ends[0], ends[1]))
-        if found.sign < 0:
-            low, high = high, low
-        lines = [tuple(float(found.metric(value)) for value in line) for line in (middle, low, high)]
+        lines = [tuple(map(float, line)) for line in band_of_best(values, ks, ends, direction == "minimize")]
         reasons = (_statement(len(scores)), *_caveats(trials, found, name))
         curves.append(
             TuningCurve(name, tuple(map(int, ks)), lines[0], lines[1], lines[2], len(scores), reasons, found.excluded)
@@ -101,15 +103,17 @@ def scores_by_method(found: Outcomes) -> dict[str, Array]:
     return {name: table.loc[table["method"] == name, "cost"].to_numpy(dtype=float) for name in found.methods}
 
 
-def band_of_best(scores: Array, budgets: Array, ends: tuple[float, float]) -> tuple[Array, Array, Array]:
-    """The median of the lowest of k of `scores` (n,), and its simultaneous band, for each k of `budgets` (m,)."""
-    ys = np.concatenate([[ends[0]], np.sort(scores), [ends[1]]])
-    below, above = cdf_band(len(scores), CONFIDENCE)
-    # A cost that is stochastically small has a high distribution function.
+def band_of_best(
+    values: Array, budgets: Array, ends: tuple[float, float], minimize: bool = True
+) -> tuple[Array, Array, Array]:
+    """The median of the best of k of `values` (n,), and its simultaneous band, for each k of `budgets` (m,)."""
+    ys = np.concatenate([[ends[0]], np.sort(values), [ends[1]]])
+    below, above = cdf_band(len(values), CONFIDENCE)
+    # What is stochastically small has a high distribution function, and so has the best of it.
     small, large = (EmpiricalDistribution(ys, ws=np.diff(bound, prepend=0.0, append=1.0)) for bound in (above, below))
-    point = EmpiricalDistribution(scores)
+    point = EmpiricalDistribution(values)
     middle, low, high = (
-        np.asarray(each.quantile_tuning_curve(budgets, q=0.5, minimize=True)) for each in (point, small, large)
+        np.asarray(each.quantile_tuning_curve(budgets, q=0.5, minimize=minimize)) for each in (point, small, large)
     )
     return middle, low, high
 
@@ -200,7 +204,8 @@ def tunability(
 
     `weights` "early" falls linearly in k (emphasis on small budgets), "uniform" does not. The default `budget` is half
     the configurations, beyond which the jackknife over them is not to be trusted. Diverged and pruned configurations
-    count as `ceiling`, by default the worst value there is. In units of the metric; `n` counts configurations.
+    count as `ceiling`, by default the worst value there is. In units of the metric; `n` counts configurations. For 20
+    configurations with exponential costs the interval covers 88% at nominal 95% (the jackknife of a skewed mean).
     """
     if weights not in ("early", "uniform"):
         raise SwatheError(f"weights {weights!r} are unknown; they are early or uniform")
