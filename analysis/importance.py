@@ -32,6 +32,7 @@ TOP = 0.1  # the share of configurations that are the best ones
 REGION = 0.5  # the share they are compared with: the better half
 FEWEST = 5  # best configurations; Optuna's advice
 GROUPS = 10  # parts of the configurations that are left out in turn
+FEW = 4  # numbers that take no more values are categories: as a density they would be spikes
 OCTAVES = 2.0  # a positive number that spans as much is taken for log-scaled
 
 
@@ -107,10 +108,10 @@ def _configurations(
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:
-    """The range that the configurations span; words and truth values are categories."""
+    """The range that the configurations span; words, truth values and numbers with few values are categories."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if any(isinstance(value, str | bool | np.bool_) for value in values):
+    if len(set(values)) <= FEW or any(isinstance(value, str | bool | np.bool_) for value in values):
         return CategoricalDistribution(sorted({str(value) for value in values}))
     low, high = float(min(values)), float(max(values))
     return FloatDistribution(low, high, log=low > 0 and np.log2(high / low) >= OCTAVES)
