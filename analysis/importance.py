@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from ..orchestrator.errors import SwatheError
 from ..orchestrator.schema import PARAM
-from .curves import text
 from .estimates import CONFIDENCE, Estimate
-from .outcomes import outcomes, unit_costs
+from .outcomes import outcomes, unit_costs, units
 from .statistics import Spread, half_width, jackknife_variance
 from .summary import split_parameters
 
@@ -95,10 +94,8 @@ def _configurations(
             raise SwatheError(f"there is no parameter {name!r} among the trials")
     found = outcomes(trials, metric, direction, keep_pruned=True)
     costs = unit_costs(found.table).droplevel(["method", "task"])
-    cells, numbers = text(trials, "cell"), trials["configuration"].to_numpy(dtype=float)
-    units = [f"{cell}/{number:g}" for cell, number in zip(cells, numbers, strict=True)]
     columns = {name: trials[PARAM + name].astype(object).to_numpy() for name in names}
-    values = pd.DataFrame({"unit": units, **columns}).drop_duplicates("unit").set_index("unit")
+    values = pd.DataFrame({"unit": units(trials), **columns}).drop_duplicates("unit").set_index("unit")
     values = values.loc[values.index.isin(costs.index)]
     whole = values.dropna()
     excluded = dict(found.excluded)

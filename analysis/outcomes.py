@@ -76,19 +76,23 @@ def outcomes(
     pruned = (text(trials, "state") == "PRUNED") & ~diverged
     worst = diverged | pruned if keep_pruned else diverged
     usable = ~np.isnan(values) | worst
-    cells, configurations = text(trials, "cell"), numbers(trials, "configuration")
-    units = [f"{cell}/{configuration:g}" for cell, configuration in zip(cells, configurations, strict=True)]
     table = pd.DataFrame(
         {
             "method": labels(trials, method),
             "task": labels(trials, task),
-            "unit": np.array(units, dtype=object),
+            "unit": np.array(units(trials), dtype=object),
             "replicate": numbers(trials, "replicate"),
             "cost": np.where(worst, np.inf, sign * values),
             "pruned": pruned,
         }
     )
     return Outcomes(table.loc[usable].reset_index(drop=True), sign, exclusions(trials, usable))
+
+
+def units(trials: pd.DataFrame) -> list[str]:
+    """The cell and configuration of each row, as one word."""
+    pairs = zip(text(trials, "cell"), numbers(trials, "configuration"), strict=True)
+    return [f"{cell}/{int(configuration)}" for cell, configuration in pairs]
 
 
 def labels(trials: pd.DataFrame, names: Names) -> NDArray[np.object_]:

@@ -178,21 +178,7 @@ def compare_methods(
     ranks = mean_ranks(scores)
     count, n = scores.shape
     p_value = friedman(scores) if n >= SEEDS else None
-    order = list(combinations(range(count), 2))
-    differences = np.array([abs(ranks[i] - ranks[j]) for i, j in order])
-    by_rank = nemenyi(differences, count, n) if n else np.ones(len(order))
-    paired = holm(np.array([signed_rank(scores[i], scores[j]) for i, j in order]))
     shown = p_value is not None and p_value < LEVEL
-    pairs = [
-        Pair(
-            *((names[i], names[j]) if ranks[i] <= ranks[j] else (names[j], names[i])),
-            float(difference),
-            float(one),
-            float(other),
-            bool(shown and (one if count > 2 else other) < LEVEL),
-        )
-        for (i, j), difference, one, other in zip(order, differences, by_rank, paired, strict=True)
-    ]
     if p_value is None:
         reasons = [*reasons, *too_few(n, blocks.removesuffix("s"))]
     return Comparison(
@@ -200,12 +186,27 @@ def compare_methods(
         p_value=p_value,
         critical=critical_difference(count, n) if n else None,
         ranks=dict(zip(names, map(float, ranks), strict=True)),
-        pairs=tuple(sorted(pairs, key=lambda pair: pair.nemenyi)),
+        pairs=_pairs(names, scores, ranks, shown),
         blocks=blocks,
         n=n,
         reasons=tuple(reasons),
         excluded=runs.excluded,
     )
+
+
+def _pairs(names: Sequence[str], scores: Array, ranks: Array, shown: bool) -> tuple[Pair, ...]:
+    """Every pair of methods, the surest difference first; none is `different` unless `shown`."""
+    count, n = scores.shape
+    order = list(combinations(range(count), 2))
+    differences = np.array([abs(ranks[i] - ranks[j]) for i, j in order])
+    by_rank = nemenyi(differences, count, n) if n else np.ones(len(order))
+    paired = holm(np.array([signed_rank(scores[i], scores[j]) for i, j in order]))
+    pairs: list[Pair] = []
+    for (i, j), difference, one, other in zip(order, differences, by_rank, paired, strict=True):
+        better, worse = (i, j) if ranks[i] <= ranks[j] else (j, i)
+        decisive = shown and (one if count > 2 else other) < LEVEL
+        pairs.append(Pair(names[better], names[worse], float(difference), float(one), float(other), bool(decisive)))
+    return tuple(sorted(pairs, key=lambda pair: pair.nemenyi))
 
 
 def _blocks(runs: Runs) -> tuple[Array, str]:

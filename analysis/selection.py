@@ -83,7 +83,7 @@ def winners(
 
 def _costs(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Costs, a row a configuration (by number) and a column a replicate, and how many have gaps and are left out."""
-    numbered = table.assign(configuration=[int(float(unit.rpartition("/")[2])) for unit in table["unit"]])
+    numbered = table.assign(configuration=[int(unit.rpartition("/")[2]) for unit in table["unit"]])
     wide = numbered.pivot_table(index="configuration", columns="replicate", values="cost", aggfunc="mean", dropna=False)
     whole = wide.dropna()
     return whole, len(wide) - len(whole)

@@ -64,7 +64,7 @@ def decompose(
         raise SwatheError("every combination was run once and there is nothing left to compare; add seeds")
     rest = max(total - sum(square * df for square, df, _ in tables), 0.0) / freedom
     parts = [
-        _component(stream, square, int(df), runs, rest, freedom, found.excluded)
+        _component(stream, square, int(df), runs, (rest, freedom), found.excluded)
         for stream, (square, df, runs) in zip(streams, tables, strict=True)
     ]
     low, high = variance_interval(rest, freedom)
@@ -160,8 +160,9 @@ def _mean_square(values: Array, column: NDArray[np.object_]) -> tuple[float, flo
 
 
 def _component(
-    stream: str, square: float, freedom: int, runs: int, rest: float, rest_freedom: int, excluded: Mapping[str, int]
+    stream: str, square: float, freedom: int, runs: int, others: tuple[float, int], excluded: Mapping[str, int]
 ) -> Component:
+    rest, rest_freedom = others
     value, levels = max(0.0, square - rest) / runs, freedom + 1
     if levels < SEEDS:
         return Component(stream, value, None, None, None, levels, too_few(levels), excluded)

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scikit_posthocs
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from swathe.analysis.ranking import (
@@ -55,6 +57,23 @@ def test_nemenyi_and_friedman_are_those_of_scikit_posthocs_and_scipy():
     assert friedman(scores) == pytest.approx(stats.friedmanchisquare(*scores).pvalue, abs=1e-12)
     # Demsar (2006), table 5: q at 5% for 4 methods is 2.569.
     assert critical_difference(4, 9) == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 9)), rel=2e-4)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=2, max_size=5), st.permutations([0, 1, 2])
+)
+def test_ranks_share_what_there_is_and_follow_their_methods(scores, order):
+    table = np.array(scores, dtype=float).T
+    ranks = mean_ranks(table)
+    assert ranks.sum() == pytest.approx(6.0) and (ranks >= 1).all() and (ranks <= 3).all()
+    assert mean_ranks(table[list(order)]) == pytest.approx(ranks[list(order)])
+    assert 0.0 <= friedman(table) <= 1.0
+
+
+def test_a_large_configuration_number_is_kept():
+    costs = frame(np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]))
+    costs["configuration"] += 1_234_567
+    assert winners(costs)[0].configuration == 1_234_567 and len(winners(costs)[0].chosen) == 1
 
 
 def test_signed_ranks_are_exact_and_take_ties_and_divergence():

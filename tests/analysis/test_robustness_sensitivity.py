@@ -114,6 +114,20 @@ def test_widths_are_compared_with_paired_seeds(make_study, make_landscape):
         compare_widths(both, "round", "flat", "lr", method="optimizer")
 
 
+def test_the_difference_of_widths_covers(make_study, make_landscape):
+    rng, hits = np.random.default_rng(3), 0
+    lands = {s: make_landscape(kind="bowl", steepness=s) for s in (0.4, 0.8)}
+    truth = 2 * np.sqrt(2 * np.log(1.1)) * (1 / np.sqrt(0.4) - 1 / np.sqrt(0.8))
+    for _ in range(60):
+        parts = [
+            make_study(rng, 0.0, seeds=5, levels=1, landscape=land).frame().assign(**{"param.optimizer": f"{s}"})
+            for s, land in lands.items()
+        ]
+        found = compare_widths(pd.concat(parts), "0.4", "0.8", "lr", method="optimizer", tolerance=0.1)
+        hits += bool(found.low <= truth <= found.high)
+    assert hits >= 51
+
+
 def searched(n, seed=0, noise=0.1):
     rng = np.random.default_rng(seed)
     lr, wd, act = 2.0 ** rng.uniform(-10, 0, n), 2.0 ** rng.uniform(-10, 0, n), rng.choice(["relu", "gelu"], n)
@@ -171,3 +185,14 @@ def test_too_few_configurations_have_no_importance():
         importances(searched(20), top=0.6)
     with pytest.raises(SwatheError, match="no parameter 'eta'"):
         importances(searched(20), parameters=["eta"])
+
+
+def test_the_interval_of_an_importance_covers_its_expectation():
+    rng, found = np.random.default_rng(4), []
+    for _ in range(40):
+        lr, wd = 2.0 ** rng.uniform(-10, 0, 24), 2.0 ** rng.uniform(-10, 0, 24)
+        value = (np.log2(lr) + 5) ** 2 + 0.6 * (np.log2(wd) + 5) ** 2 + rng.normal(size=24)
+        rows = {"cell": "c", "configuration": np.arange(24), "replicate": 0, "state": "COMPLETE", "cause": None}
+        found.append(importances(pd.DataFrame(rows | {"value": value, "param.lr": lr, "param.wd": wd}))["lr"])
+    expected = np.mean([each.estimate for each in found])
+    assert sum(each.low <= expected <= each.high for each in found) >= 34
