@@ -75,3 +75,35 @@ def mean_curve(cost: Array) -> Array:
 def leave_one_out_curves(cost: Array) -> Array:
     """`mean_curve` (seeds, points) without each seed in turn."""
     return np.stack([mean_curve(np.delete(cost, k, axis=0)) for k in range(len(cost))])
+
+
+def t_interval(values: Array, confidence: float) -> tuple[float, float]:
+    """The t interval of the mean of `values` (n,), n >= 2."""
+    spread = Spread(float(stats.sem(values)), len(values) - 1.0)
+    half, mean = half_width(spread, confidence), float(values.mean())
+    return mean - half, mean + half
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a probability of which `successes` of `trials` came true (Clopper and Pearson, 1934).
+
+    It covers at least nominally for every probability. With no trials it is 0..1.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials} trials is not possible; give a number from 0 to {trials}")
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
+    high = float(stats.beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    return low, high
+
+
+def holm(p_values: Array) -> Array:
+    """`p_values` (tests,) adjusted so that rejecting those below a level errs at all with at most that probability.
+
+    Step-down Bonferroni (Holm, 1979): needs no independence, and is never less powerful than Bonferroni.
+    """
+    order = np.argsort(p_values)
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

@@ -20,6 +20,7 @@ SOURCES = sorted(
 PLACES = {
     "ray": ("orchestrator/actors.py", "orchestrator/embedded.py", "clusters/"),
     "optuna": ("orchestrator/search/model.py", "analysis/"),
+    "opda": ("analysis/tuning.py",),
     "sqlalchemy": ("orchestrator/ledger/",),
     "pyarrow": (
         "orchestrator/schema.py",
