@@ -18,6 +18,7 @@ from . import plots
 from .curves import text
 from .front import front_picture, front_sentence, front_table
 from .records import Head, Picture, Statement, Table
+from .robustness import robustness_tables
 from .study import TransferStudy, infer_study
 from .summary import BestRow, best_configurations, failures
 from .transfer import LevelOptimum, TransferVerdict, judge_by
@@ -52,7 +53,8 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
     total = len(sweep.cells) * sweep.per_cell * sweep.seeds
     best = best_configurations(trials, sweep.directions[sweep.objective])
     several = len(sweep.objectives) > 1
-    tables = [*(front_table(trials, sweep) if several else _best_table(best, sweep)), *_failure_table(trials)]
+    found = front_table(trials, sweep) if several else [*_best_table(best, sweep), *robustness_tables(trials, sweep)]
+    tables = [*found, *_failure_table(trials)]
     common: dict[str, Any] = {"name": sweep.name, "status": _status(trials, total)}
     common["provisional"] = _provisional(trials, total)
     study = infer_study(sweep)
