@@ -30,6 +30,7 @@ def width(x: Array, mean: Array, depth: float) -> Width:
     Between points a monotone cubic. An infinite cost is a divergence: the edge of a basin that ends at one may be
     anywhere between the two points, so half the gap counts, with the variance of a uniform number.
     """
+    x, mean = _known(x, mean)
     finite = np.isfinite(mean)
     if not finite.any():
         return Width(np.nan, 0.0, False, False)
@@ -48,6 +49,12 @@ def width(x: Array, mean: Array, depth: float) -> Width:
     return Width(float(octaves), float((cliffs**2).sum() / 12), bool(good[0]), bool(good[-1]))
 
 
+def _known(x: Array, mean: Array) -> tuple[Array, Array]:
+    """Without the points that no seed has reached yet; a sweep that runs has such, and a jackknife makes more."""
+    known = ~np.isnan(mean)
+    return x[known], mean[known]
+
+
 def _share_below(values: Array) -> Array:
     """The share (n - 1,) of each stretch between neighbouring `values` (n,) in which their line is at most zero."""
     one, other = values[:-1], values[1:]
@@ -58,6 +65,9 @@ def _share_below(values: Array) -> Array:
 
 def excess(x: Array, mean: Array, ceiling: float) -> float:
     """How far the costs `mean` lie above the best, cut at `ceiling`, averaged over the range of `x` in octaves."""
+    x, mean = _known(x, mean)
+    if len(x) < 2:
+        return np.nan
     clipped = np.minimum(mean, ceiling)
     grid, values = dense(x, clipped[None])
     return float(np.trapezoid(values[0] - clipped.min(), grid) / (grid[-1] - grid[0]))
@@ -68,6 +78,7 @@ def above(x: Array, mean: Array, default: float) -> float:
 
     Raises `SwatheError` when the default lies outside the range that was tried.
     """
+    x, mean = _known(x, mean)
     place = float(np.log2(default)) if default > 0 else -np.inf
     if not x[0] - 1e-9 <= place <= x[-1] + 1e-9:
         raise SwatheError(f"the default {default:g} lies outside the values tried, {2 ** x[0]:g} to {2 ** x[-1]:g}")

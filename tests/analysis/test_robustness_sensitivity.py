@@ -196,3 +196,11 @@ def test_the_interval_of_an_importance_covers_its_expectation():
         found.append(importances(pd.DataFrame(rows | {"value": value, "param.lr": lr, "param.wd": wd}))["lr"])
     expected = np.mean([each.estimate for each in found])
     assert sum(each.low <= expected <= each.high for each in found) >= 34
+
+
+def test_points_without_a_seed_are_left_out() -> None:
+    x, mean = np.arange(5.0), np.array([2.0, 1.0, 0.0, 1.0, 2.0])
+    sparse = np.array([2.0, np.nan, 0.0, np.nan, 2.0])
+    assert excess(x, sparse, 9.0) == pytest.approx(excess(x[::2], mean[::2], 9.0))
+    assert width(x, sparse, 0.5) == width(x[::2], mean[::2], 0.5)
+    assert np.isnan(excess(x, np.array([np.nan, np.nan, 1.0, np.nan, np.nan]), 9.0))
