@@ -61,4 +61,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
     for what, count in sorted(TALLY.items()):
         terminalreporter.write_line(f"{count:6d} {what}")
     held = "every one held" if exitstatus == 0 else "NOT all held, see above"
-    terminalreporter.write_line(f"{' '.join(sys.argv)}: {held}")
+    terminalreporter.write_line(f"pytest {' '.join(sys.argv[1:])}: {held}")
