@@ -85,6 +85,7 @@ CASES = (
     Case("MLP", mlp, 16, 128, 400, 4, 10.0),
     Case("MLP", mlp, 64, 128, 400, 4, 4.0),
     Case("MLP", mlp, 256, 32, 200, 2),
+    Case("MLP", mlp, 512, 32, 100, 4),
     Case("MLP", mlp, 1024, 16, 100, 2),
     Case("MLP", mlp, 4096, 4, 40, 1),
     Case("convnet", convnet, 8, 64, 200, 3),
@@ -110,7 +111,11 @@ def swathe(case: Case) -> int:
         {"width": case.width, "steps": case.steps, "report_every": case.steps, "lr": 1e-3 * (1 + k / case.trials)}
         for k in range(case.trials)
     ]
-    trials = [Trial(p, replicate=k) for k, p in enumerate(params)]
+    kept: dict[str, Any] = {}  # a worker shares data between the trials of a shape, and recorded updates
+    trials = [
+        Trial(p, replicate=k, share=lambda name, make: kept[name] if name in kept else kept.setdefault(name, make()))
+        for k, p in enumerate(params)
+    ]
     lanes = task.fusible.calibrate(params[0], case.trials, "cpu").lanes
     if not lanes:
         for trial in trials:
