@@ -115,9 +115,7 @@ def _first_steps(alone: Lanes, clock: Callable[[], float]) -> tuple[float, float
         alone.run(1)
         return clock() - start
 
-    seconds = timed()  # the first makes a recording, too
-    if seconds > 5 * LONG:
-        return seconds, 0.0
+    timed()  # loads what a process needs for its first step
     with _Calls() as calls:
         seconds = timed()
     if seconds < LONG:
