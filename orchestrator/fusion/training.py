@@ -58,8 +58,9 @@ class Training:
         program, params = self.program, self.program.settled(params)
         try:
             data = program.data(program.shape(params))
-            bench = Bench(program, params, lambda stream: derive_seed(0, 0, stream), device, data)
-            found = measure(bench, trials * program.length(params)[0])
+            length = program.length(params)[0]
+            bench = Bench(program, params, lambda stream: derive_seed(0, 0, stream), device, data, length=length)
+            found = measure(bench, trials)
         except Exception as error:
             return Calibrated(0, {}, f"it does not work in lanes: {type(error).__name__}: {error}"[:500])
         if torch.device(device).type == "cpu":

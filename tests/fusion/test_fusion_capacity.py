@@ -89,8 +89,28 @@ def test_no_lanes_are_measured_where_they_cannot_pay(width: int, steps: int, mon
         return pack(bench, lanes, fused=fused)
 
     monkeypatch.setattr(Bench, "pack", watched)
-    found = measure(Bench(program(), {"width": width, "lr": 0.1}, lambda stream: 1), steps)
+    found = measure(Bench(program(), {"width": width, "lr": 0.1}, lambda stream: 1, length=steps), 1)
     assert made == [1] and plan(found, 50) == 0
+
+
+def test_measuring_asks_for_no_batch_after_a_trials_last() -> None:
+    def rows(seed: int) -> torch.Tensor:
+        return torch.arange(15).view(5, 3)  # five batches of three
+
+    short = dataclasses.replace(program(), data=lambda p: Data((X, Y), (), 3, rows=rows), model=finite)
+    measure(Bench(short, {"width": 16, "lr": 0.1}, lambda stream: 1, length=5), trials=10**6)
+
+
+class Finite(nn.Sequential):
+    """Refuses an empty batch; what is recorded is refused by its shapes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert len(x)
+        return super().forward(x)
+
+
+def finite(p, seeds):
+    return Finite(nn.Linear(10, int(p["width"])), nn.ReLU(), nn.Linear(int(p["width"]), 3))
 
 
 def test_packs_of_equal_shape_share_the_recorded_update() -> None:
