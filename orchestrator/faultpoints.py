@@ -21,6 +21,7 @@ POINTS = (
     "ledger.made",  # the ledger has tables and no sweep
     "ledger.created",
     "ledger.claimed",
+    "ledger.capacity",  # inside the transaction, the lanes of a shape are written
     "ledger.commit.before",  # inside the transaction, everything written
     "ledger.commit.after",
     "part.planned",  # its range is recorded, nothing of it written

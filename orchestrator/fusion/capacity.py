@@ -7,13 +7,15 @@ a function of the measurement alone, so a sweep that is resumed, or repeated fro
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .data import Data
 from .lanes import Lanes
@@ -24,6 +26,9 @@ FEW, MANY = 2, 8  # lanes measured; one lane would be computed as two
 SHARE = 0.5  # of the free memory that lanes may take
 GAIN = 1.15  # times as fast as plain trials lanes must be measured to be, to be worth it; measurements err
 LONG = 0.02  # seconds of a step beside which the overhead that lanes save on a CPU is nothing
+LARGE = 2**24  # bytes of weights that a CPU takes longer to update than to be told to
+CALL = 5e-6  # seconds of Python and of launching that one operation takes on a CPU, at most
+RECORDING = 0.05  # seconds that the recording of a small step takes
 SIZES = sorted({2**i * k // 2 for i in range(1, 11) for k in (2, 3)} - {1536})  # 2, 3, 4, 6, ..., 1024 lanes
 T = TypeVar("T")
 
@@ -62,7 +67,10 @@ def steady_clock() -> Callable[[], float]:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a shape is measured: its program, the parameters of one trial and its seeds, and the device."""
+    """Where a shape is measured: its program, the parameters of one trial and its seeds, and the device.
+
+    A trial makes `length` updates; data may have an order for no more.
+    """
 
     program: Program
     params: Params
@@ -70,35 +78,83 @@ class Bench:
     device: str = "cpu"
     data: Data | None = None
     clock: Callable[[], float] = field(default_factory=lambda: steady_clock())
+    length: int = 2**20
 
     def pack(self, lanes: int, *, fused: bool = True) -> Lanes:
         """Lanes that differ in their seeds, as those of a sweep do: equal ones would read the same rows."""
         seeds = [lambda stream, lane=lane: self.seeds(f"{stream} {lane}") for lane in range(lanes)]
         return Lanes(self.program, [self.params] * lanes, seeds, device=self.device, fused=fused, data=self.data)
 
+    def seconds(self, pack: Lanes, steps: int = 1) -> float:
+        """Of each of so many steps. What would go on after a trial's last goes on with the first again."""
+        cuda = torch.device(self.device).type == "cuda"
+        clock = time.perf_counter if cuda else self.clock  # a device works beside this thread
+        steps = min(steps, self.length)
+        if pack.done + steps > self.length:
+            pack.done = 0
+        start = clock()
+        pack.run(steps)
+        if cuda:
+            torch.cuda.synchronize(self.device)
+        return (clock() - start) / steps
 
-def measure(bench: Bench) -> Measurement:
-    """Trains a few steps of a plain trial and of packs of it, in turns. Takes about a second.
 
-    On a CPU lanes save overhead only: where a step is long, or two lanes take nearly as long as two plain trials, more
-    lanes are not measured, for that might take longer than the trials.
+def measure(bench: Bench, trials: int = 1024) -> Measurement:
+    """Trains a few steps of a plain trial and of packs of it, in turns, so that `trials` are run well.
+
+    On a CPU lanes save overhead only: Python and launches, which are the same for a large step as for a small one.
+    Where that is little beside a step, or all of it beside a measurement, no lanes are measured, for that might take
+    longer than they save; the measurement then says that lanes cost what plain trials cost.
     """
-    device, clock = bench.device, bench.clock
-    cpu = torch.device(device).type == "cpu"
+    if torch.device(bench.device).type != "cpu":
+        return _beside(bench, bench.pack(1, fused=False), math.inf)
+    module = bench.program.build(bench.params, bench.seeds)
+    weights = sum(p.nbytes for p in module.parameters())
+    if weights > LARGE:
+        return _as_plain(bench, weights * 10 / 1e10, 3 * weights)  # ten times through memory at 10 GB/s
     alone = bench.pack(1, fused=False)
-    size = sum(x.nbytes for x in leaves(alone.state))
-    alone.run(1)
-    began = clock()
-    alone.run(1)
-    plain = clock() - began
-    if cpu and plain > LONG:
-        return Measurement(plain, FEW * plain, MANY * plain, size, _free(device))
+    plain, overhead = _first_steps(bench, alone)
+    cost = RECORDING + 10 * FEW * plain
+    if (plain - overhead) * GAIN > plain or trials * bench.length * min(plain, overhead) < 4 * cost:
+        return _as_plain(bench, plain, sum(x.nbytes for x in leaves(alone.state)))
+    return _beside(bench, alone, 1.0 if plain < 2 * overhead else 0.85)
+
+
+def _as_plain(bench: Bench, plain: float, size: int) -> Measurement:
+    return Measurement(plain, FEW * plain, MANY * plain, size, _free(bench.device))
+
+
+def _first_steps(bench: Bench, alone: Lanes) -> tuple[float, float]:
+    """Seconds of a step, and at most how many of them are overhead. Few steps where one is long."""
+    bench.seconds(alone)  # loads what a process needs for its first step
+    with _Calls() as calls:
+        seconds = bench.seconds(alone)
+    if seconds < LONG:
+        seconds = min(bench.seconds(alone) for _ in range(3))
+    return seconds, calls.count * CALL
+
+
+class _Calls(TorchDispatchMode):
+    """Counts the operations that reach a kernel."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _beside(bench: Bench, alone: Lanes, most: float) -> Measurement:
+    """The plain trial beside lanes; many are not measured where two take longer than `most` of two plain trials."""
+    device = bench.device
     pair = bench.pack(FEW)
-    plain, few = _seconds((alone, pair), device, clock)
-    if cpu and few > (0.85 if plain > LONG / 5 else 1.0) * FEW * plain:
-        return Measurement(plain, few, MANY * few / FEW, size, _free(device))
+    plain, few = _seconds(bench, (alone, pair))
+    if few > most * FEW * plain:
+        return Measurement(plain, few, MANY * few / FEW, sum(x.nbytes for x in leaves(alone.state)), _free(device))
     eight = bench.pack(MANY)
-    (many,) = _seconds((eight,), device, clock)
+    (many,) = _seconds(bench, (eight,))
     lane_bytes = (_bytes(eight, device) - _bytes(pair, device)) // (MANY - FEW)
     return Measurement(plain, few, many, lane_bytes, _free(device))
 
@@ -112,7 +168,7 @@ def fastest(bench: Bench, measured: Measurement, most: int) -> int:
     each = measured.many / MANY
     while tried < most:
         tried = min(4 * tried, most)
-        (seconds,) = _seconds([bench.pack(tried)], bench.device, bench.clock, rounds=3)
+        (seconds,) = _seconds(bench, [bench.pack(tried)], rounds=3)
         if seconds / tried > 1.33 * each:
             break
         if seconds / tried < 0.98 * each:
@@ -120,23 +176,12 @@ def fastest(bench: Bench, measured: Measurement, most: int) -> int:
     return lanes
 
 
-def _seconds(packs: Sequence[Lanes], device: str, clock: Callable[[], float], rounds: int = 4) -> list[float]:
+def _seconds(bench: Bench, packs: Sequence[Lanes], rounds: int = 4) -> list[float]:
     """Of one step of each: the fastest of some rounds, since others can only slow a step down."""
-    cuda = torch.device(device).type == "cuda"
-
-    clock = time.perf_counter if cuda else clock  # a device works beside this thread
-
-    def timed(pack: Lanes, steps: int) -> float:
-        start = clock()
-        pack.run(steps)
-        if cuda:
-            torch.cuda.synchronize(device)
-        return (clock() - start) / steps
-
     for pack in packs:
-        timed(pack, 2)  # the recording, and first calls of kernels
-    steps = [max(1, min(50, int(0.02 / max(timed(pack, 1), 1e-6)))) for pack in packs]
-    times = [[timed(pack, count) for pack, count in zip(packs, steps, strict=True)] for _ in range(rounds)]
+        bench.seconds(pack, 2)  # the recording, and first calls of kernels
+    steps = [max(1, min(50, int(0.01 / max(bench.seconds(pack), 1e-6)))) for pack in packs]
+    times = [[bench.seconds(pack, count) for pack, count in zip(packs, steps, strict=True)] for _ in range(rounds)]
     return [min(column) for column in zip(*times, strict=True)]
 
 

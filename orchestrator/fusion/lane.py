@@ -60,19 +60,26 @@ class Lane:
     metrics: Callable[[Any, Any, Mapping[str, Any]], Mapping[str, Tensor]] | None
     final: Callable[[Any, Any, Mapping[str, Any]], Mapping[str, Tensor]] | None = None
 
+    def __post_init__(self) -> None:
+        self.module.train()  # all of it: parts that were left in evaluation mode would come back after a measurement
+
     def loss(
         self, params: Tensors, buffers: Tensors, batch: Any, given: Given, lanes: bool = False
     ) -> tuple[Tensor, Tensors, Tensors]:
         """The loss, the metrics and the buffers after it, in training mode."""
-        self.module.train()
         buffers = {name: x.clone() for name, x in buffers.items()}  # the module changes them in place
+        return *self.trained(Model(self.module, {**params, **buffers}), batch, given, lanes), buffers
+
+    def trained(self, model: Any, batch: Any, given: Given, lanes: bool = False) -> tuple[Tensor, Tensors]:
+        """The loss of `model`, which is this module with tensors, and the metrics, in training mode."""
+        if not self.module.training:
+            self.module.train()
         with Inside(given["noise"], given["t"], lanes=lanes):
-            model = Model(self.module, {**params, **buffers})
             found = self.objective(model, batch, LaneParams(self.shapes, given["values"]))
         loss, metrics = found if isinstance(found, tuple) else (found, {})
         if loss.ndim != 0:
             raise ProgramError(f"the loss has shape {tuple(loss.shape)}; return one number, for example its mean")
-        return loss, dict(metrics), buffers
+        return loss, dict(metrics)
 
     def smooth_loss(self, params: Tensors, buffers: Tensors, batch: Any, given: Given) -> Tensor:
         """The loss in evaluation mode, differentiable any number of times."""
@@ -108,17 +115,17 @@ class Lane:
             loss, metrics, buffers = one(leaves, buffers, batch, given)
             grads = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
         metrics, buffers = ({name: x.detach() for name, x in each.items()} for each in (metrics, buffers))
-        return loss.detach(), metrics, dict(zip(leaves, _owned(grads), strict=True)), buffers
+        return loss.detach(), metrics, dict(zip(leaves, owned(grads), strict=True)), buffers
 
 
-def _owned(grads: Sequence[Tensor]) -> list[Tensor]:
+def owned(grads: Sequence[Tensor]) -> list[Tensor]:
     """The gradients as tensors that share no memory, so that each can be used up."""
-    owned: dict[int, Tensor] = {}
+    found: dict[int, Tensor] = {}
     for g in grads:
         g = g.contiguous()
-        g = g.clone() if g.data_ptr() in owned else g
-        owned[g.data_ptr()] = g
-    return list(owned.values())
+        g = g.clone() if g.data_ptr() in found else g
+        found[g.data_ptr()] = g
+    return list(found.values())
 
 
 def tensors(module: nn.Module) -> tuple[Tensors, Tensors]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from .alone import Alone
 from .data import Batches, Data
 from .errors import ProgramError
 from .lane import Lane, Outcome, Tensors, tensors
 from .optim import Hyper
 from .program import Params, Program, Seeds
 from .stacks import STEPS, agreed, check_code, chosen, columns, flat, narrowed, stacked, unflat
-from .tape import Tape
+from .tape import Tape, described
 from .trees import each, leaves
 
 CHUNK = 16  # lanes measured at a time, so that their activations on the held-out data stay in the cache
@@ -42,7 +44,8 @@ class Lanes:
 
     Lanes do not meet: what a lane computes does not depend on the others, nor on their number. A lane whose loss is not
     finite keeps from then on the state in which it was found. `fused=False` is the plain trial, one lane without `vmap`
-    and without recording, for programs that do not pay or do not work in lanes.
+    and without recording its functions, for programs that do not pay or do not work in lanes. `updates` holds the
+    recorded updates of the optimizer, which packs of the same program and shapes can share.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Lanes:
         dtype: torch.dtype | None = None,
         fused: bool = True,
         data: Data | None = None,
+        updates: dict[Any, Tape] | None = None,
     ) -> None:
         if not fused and len(params) != 1:
             raise ProgramError(f"{len(params)} trials cannot run as one plain trial; give one, or fuse them")
@@ -80,6 +84,10 @@ class Lanes:
         hyper = self._optimizer.hyper(params, list(tree), device)
         self._hyper = (hyper.base, hyper.scale)
         self._tapes: dict[str, Tape] = {}
+        self._updates = {} if updates is None else updates
+        self._recorded: Tape | None = None
+        self._alone: Alone | None = None
+        self._whole = False  # whether all lanes are known to be finite
         self._reports: list[tuple[int, str, Tensor]] = []
 
     def __len__(self) -> int:
@@ -88,14 +96,9 @@ class Lanes:
     def step(self, *, report: bool = False) -> None:
         """One update of every lane. With `report` the loss and the metrics that `loss` returned are reported."""
         loss, metrics, grads, buffers = self._gradients()
-        before = self.state["diverged"] < 0
-        alive = before & loss.isfinite()
         if report:
-            self._report({"loss": loss, **metrics}, before)
-        self.state["diverged"].masked_fill_(before & ~alive, self.done)
-        # Whether all are alive is known at once on a CPU; asking a GPU would wait for it, so there lanes are selected.
-        whole = loss.device.type == "cpu" and bool(alive.all())
-        self._update(grads, buffers, None if whole else alive)
+            self._report({"loss": loss, **metrics}, self.state["diverged"] < 0)
+        self._update(grads, buffers, self._alive(loss))
         self.done += 1
 
     def run(self, steps: int, every: int = 0) -> None:
@@ -135,6 +138,8 @@ class Lanes:
         self.state, self._values, self._hyper = (narrowed(x, index) for x in (self.state, self._values, self._hyper))
         self.params = [self.params[lane] for lane in lanes]
         self.batches.keep(lanes)
+        self._whole = False
+        self._recorded = None
         self._tapes.clear()  # recorded for another number of lanes
 
     def save(self) -> Tensors:
@@ -145,6 +150,7 @@ class Lanes:
         """Go on from what `save` gave for the same trials in the same order (see `stacks.lane_of`, `stacks.joined`)."""
         self.state = unflat(saved, self.state)
         self.done = int(saved[STEPS])
+        self._whole = False
 
     def smooth(self) -> tuple[Callable[..., Tensor], Tensors, tuple[Any, ...]]:
         """f, x and context for `derivatives`: the loss f(x, *context) of one lane in evaluation mode on the next batch;
@@ -158,7 +164,8 @@ class Lanes:
     @property
     def peak(self) -> int:
         """Bytes that the steps recorded so far take besides the state, at most."""
-        return max((tape.peak for tape in self._tapes.values()), default=0)
+        tapes = [*self._tapes.values(), *([] if self._recorded is None else [self._recorded])]
+        return max((tape.peak for tape in tapes), default=0)
 
     def _context(self) -> tuple[Tensors, Tensors, dict[str, Any]]:
         state = self.state
@@ -169,8 +176,12 @@ class Lanes:
         params, buffers, given = self._context()
         batch = self.batches.at(self.done)
         if not self.fused:
-            params, buffers, given = _first((params, buffers, given))
             batch = batch if self.batches.shared else _first(batch)
+            if not buffers:
+                if self._alone is None or self._alone.params is not params:
+                    self._alone = Alone(self._lane, params, given["values"], given["noise"])
+                return self._alone.gradients(batch, given["t"])
+            params, buffers, given = _first((params, buffers, given))
             return _as_stack(self._lane.gradients(params, buffers, batch, given))
         dims = (0, 0, None if self.batches.shared else 0, 0)
         return self._play(
@@ -192,14 +203,29 @@ class Lanes:
             self._tapes[name] = Tape(partial(_doubled, run, dims) if alone else run, *trees)
         return self._tapes[name](*trees)
 
+    def _alive(self, loss: Tensor) -> Tensor | None:
+        """Which lanes are to be updated, None for all; those whose loss has become infinite are marked."""
+        # A CPU is asked at once whether all are; asking a GPU would wait for it, so there lanes are selected.
+        cpu = loss.device.type == "cpu"
+        if cpu and self._whole and math.isfinite(loss.sum().item()):
+            return None
+        before = self.state["diverged"] < 0
+        alive = before & loss.isfinite()
+        self.state["diverged"].masked_fill_(before & ~alive, self.done)
+        self._whole = cpu and bool(alive.all())
+        return None if self._whole else alive
+
     def _update(self, grads: Tensors, buffers: Tensors, alive: Tensor | None) -> None:
         """The optimizer's update; where `alive` is given, of those lanes only."""
         state = self.state
         old = None if alive is None else each(torch.clone, (state["params"], state["optimizer"]))
         given = (state["params"], grads, state["optimizer"], *self._hyper)
-        if "update" not in self._tapes:
-            self._tapes["update"] = Tape(self._updated, *each(torch.clone, given))
-        moments = self._tapes["update"](*given)
+        if self._recorded is None:
+            key = described(given)
+            if key not in self._updates:
+                self._updates[key] = Tape(self._updated, *each(torch.clone, given))
+            self._recorded = self._updates[key]
+        moments = self._recorded(*given)
         if old is not None and alive is not None:
             state["params"], moments = chosen(alive, (state["params"], moments), old)
             buffers = chosen(alive, buffers, state["buffers"])

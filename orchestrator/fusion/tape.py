@@ -59,10 +59,10 @@ class Tape:
         with _Recorder(inputs) as recorder:
             outcome = record(*trees)
             outputs = [recorder.name(x) for x in leaves(outcome)]
-        self._like = refilled(outcome, iter(range(len(outputs))))  # holds no tensor of the recording
-        self._strides = [x.stride() for x in inputs]
         self._lines = _used(recorder.lines, outputs)
-        self._play = _compiled(self._lines, recorder.names, len(inputs), outputs)
+        recorder.names["strides"] = tuple(x.stride() for x in inputs)
+        places = [f"i{i} = {place}" for i, place in enumerate(_places(trees, "trees"))]
+        self._play = _compiled(self._lines, recorder.names, places, _literal(refilled(outcome, iter(outputs))), outputs)
 
     @property
     def peak(self) -> int:
@@ -78,11 +78,8 @@ class Tape:
 
     def __call__(self, *trees: Any) -> Any:
         """What `record` would return for these inputs."""
-        inputs = leaves(trees)
-        if [x.stride() for x in inputs] != self._strides:  # views of them are replayed by their strides
-            raise ProgramError("tensors of other shapes than the recorded ones need a recording of their own")
         with torch.no_grad():
-            return refilled(self._like, iter(self._play(*inputs)))
+            return self._play(trees)
 
 
 class _Recorder(TorchDispatchMode):
@@ -115,7 +112,7 @@ class _Recorder(TorchDispatchMode):
         views = [isinstance(x, Tensor) and self._is_view(x, inputs) for x in results]
         if not all(views):
             product = func is torch.ops.aten.bmm.default and _misaligned(*args, *results)
-            call = f"{'product' if product else self._constant(func)}({', '.join(given)})"
+            call = f"{'product' if product else self._constant(func._op)}({', '.join(given)})"
             writes = [self._result(x, view) for x, view in zip(results, views, strict=True)]
             target = f"({', '.join(writes)},)" if isinstance(out, tuple | list) else writes[0]
             nbytes = 0 if changes else sum(x.nbytes for x in results if isinstance(x, Tensor))
@@ -187,16 +184,48 @@ def _last_reads(lines: Sequence[_Line]) -> dict[str, int]:
     return {name: i for i, line in enumerate(lines) for name in line.reads}
 
 
-def _compiled(lines: Sequence[_Line], names: Mapping[str, Any], inputs: int, outputs: Sequence[str]) -> Any:
-    """The lines as a function; a tensor is let go after its last use."""
-    last, body = _last_reads(lines), list[str]()
+def described(trees: Any) -> tuple[Any, ...]:
+    """What of `trees` a recording depends on; equal for those that can be played from the same tape."""
+    return tuple(
+        (place, tuple(x.shape), x.stride(), x.dtype, str(x.device))
+        for place, x in zip(_places(trees, ""), leaves(trees), strict=True)
+    )
+
+
+def _places(tree: Any, at: str) -> list[str]:
+    """How to get at each leaf of a tree that is called `at`."""
+    if isinstance(tree, Tensor):
+        return [at]
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [place for key, part in parts for place in _places(part, f"{at}[{key!r}]")]
+
+
+def _literal(tree: Any) -> str:
+    """A tree of names as an expression."""
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{key!r}: {_literal(part)}" for key, part in tree.items()) + "}"
+    if isinstance(tree, tuple):
+        return "(" + "".join(f"{_literal(part)}, " for part in tree) + ")"
+    return tree
+
+
+def _compiled(
+    lines: Sequence[_Line], names: Mapping[str, Any], places: Sequence[str], result: str, outputs: Sequence[str]
+) -> Any:
+    """The lines as a function of the trees, so that nothing is walked; a tensor is let go after its last use."""
+    last, body = _last_reads(lines), [f"    {place}" for place in places]
+    # Views of inputs are replayed by their strides.
+    body.append(f"    if ({''.join(f'i{i}.stride(), ' for i in range(len(places)))}) != strides: refuse()")
     for i, line in enumerate(lines):
         done = [name for name in line.reads if last[name] == i and name not in outputs and name not in names]
         body.append(f"    {line.text}" + (f"; {' = '.join(done)} = None" if done else ""))
-    head = f"def play({', '.join(f'i{i}' for i in range(inputs))}):"
-    made = {**names}
-    exec("\n".join([head, *body, f"    return [{', '.join(outputs)}]"]), made)  # as namedtuple and dataclass do
+    made = {**names, "refuse": _refuse}
+    exec("\n".join(["def play(trees):", *body, f"    return {result}"]), made)  # as namedtuple and dataclass do
     return made["play"]
+
+
+def _refuse() -> None:
+    raise ProgramError("tensors of other shapes than the recorded ones need a recording of their own")
 
 
 def _misaligned(*stacks: Any) -> bool:

@@ -16,6 +16,7 @@ from .lane import Tensors
 from .lanes import Lanes
 from .program import Params, Program
 from .stacks import joined, lane_of
+from .tape import Tape
 
 Result = dict[str, float]
 
@@ -57,8 +58,9 @@ class Training:
         program, params = self.program, self.program.settled(params)
         try:
             data = program.data(program.shape(params))
-            bench = Bench(program, params, lambda stream: derive_seed(0, 0, stream), device, data)
-            found = measure(bench)
+            length = program.length(params)[0]
+            bench = Bench(program, params, lambda stream: derive_seed(0, 0, stream), device, data, length=length)
+            found = measure(bench, trials)
         except Exception as error:
             return Calibrated(0, {}, f"it does not work in lanes: {type(error).__name__}: {error}"[:500])
         if torch.device(device).type == "cpu":
@@ -88,10 +90,12 @@ class _Course:
         self._steps, self._every = program.length(params[0])
         shapes = program.shape(params[0])
         # Data depend on shapes only, and are shared by all trials of a worker that have them.
-        key = f"data of {id(program)} {json.dumps(shapes, sort_keys=True)}"
-        data = trials[0].shared(key, lambda: program.data(shapes))
+        key = f"of {id(program)} {json.dumps(shapes, sort_keys=True)}"
+        data = trials[0].shared(f"data {key}", lambda: program.data(shapes))
+        updates: dict[Any, Tape] = trials[0].shared(f"updates {key}", dict)
         seeds = [trial.seed for trial in trials]
-        self._lanes = Lanes(program, params, seeds, device=trials[0].device, fused=fused, data=data)
+        device = trials[0].device
+        self._lanes = Lanes(program, params, seeds, device=device, fused=fused, data=data, updates=updates)
         self._places = list(range(len(trials)))  # of each lane, whose trial it is
         self._running = set(self._places)
         self._last: list[Result] = [{} for _ in trials]

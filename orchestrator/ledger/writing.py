@@ -147,6 +147,8 @@ class Ledger:
             _insert(
                 connection, t.capacity, [r.capacity_row(self.name, self._clock(), each) for each in batch.capacities]
             )
+            if batch.capacities:
+                reach("ledger.capacity")
             _insert(connection, t.rows, [r.blob_row(self.name, number, *each) for each in batch.rows])
             for record, _ in batch.outcomes:
                 if record.outcome.trial in batch.partial:

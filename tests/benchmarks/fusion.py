@@ -7,135 +7,67 @@ Everything on one thread. The loops are what a user writes without a framework: 
 another. Swathe's side is what a worker does for one shape: it measures how many lanes pay, then trains packs of
 them, or plain trials where that is as fast. Data are random, of the sizes of the digits (64 inputs, batches of 32);
 each trial has an order of its own. Contenders take turns; the fastest of the repetitions counts, by the clock of the
-wall and by the thread's own.
+wall and by the thread's own. Ray Tune runs the same loop in one process on one core beside its own; where there is a
+GPU, its goals follow.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from swathe.orchestrator.fusion import Data, Program, adam, as_task
-from swathe.orchestrator.task import Scalar, Trial
-
-ROWS, BATCH, INPUTS, CLASSES = 1024, 32, 64, 10
-
-
-def mlp(p: Mapping[str, Scalar], seeds: Any) -> nn.Module:
-    """Two hidden layers."""
-    n = int(p["width"])
-    return nn.Sequential(nn.Linear(INPUTS, n), nn.ReLU(), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, CLASSES))
-
-
-def convnet(p: Mapping[str, Scalar], seeds: Any) -> nn.Module:
-    """Two convolutions on 8 x 8 images."""
-    n = int(p["width"])
-    first = (nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, n, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-    return nn.Sequential(*first, nn.Conv2d(n, n, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * n, CLASSES))
-
-
-class Transformer(nn.Module):
-    """One block over the eight rows of an image."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.read = nn.Linear(8, n)
-        self.query, self.key, self.value, self.out = (nn.Linear(n, n) for _ in range(4))
-        self.wide, self.narrow = nn.Linear(n, 2 * n), nn.Linear(2 * n, n)
-        self.norms = nn.ModuleList(nn.LayerNorm(n) for _ in range(2))
-        self.head = nn.Linear(n, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images (batch x 64)."""
-        h = self.read(x.unflatten(-1, (8, 8)))
-        z = self.norms[0](h)
-        q, k, v = (part(z).unflatten(-1, (2, -1)).transpose(-2, -3) for part in (self.query, self.key, self.value))
-        h = h + self.out(F.scaled_dot_product_attention(q, k, v).transpose(-2, -3).flatten(-2))
-        h = h + self.narrow(F.gelu(self.wide(self.norms[1](h))))
-        return self.head(h.mean(-2))
-
-
-def transformer(p: Mapping[str, Scalar], seeds: Any) -> nn.Module:
-    """See `Transformer`."""
-    return Transformer(int(p["width"]))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One shape: how many trials of how many steps Swathe is given, how many of them the loop trains, and the goal."""
-
-    title: str
-    model: Callable[..., nn.Module]
-    width: int
-    trials: int
-    steps: int
-    alone: int
-    goal: float = 0.95
-
+from swathe.orchestrator.fusion import Program, adam, as_task
+from swathe.orchestrator.task import Trial
+from tests.benchmarks import fusion_gpu
+from tests.benchmarks.fusion_contenders import loop, tune_apart
+from tests.benchmarks.fusion_shapes import Case, convnet, data, mlp, objective, transformer
 
 CASES = (
     *(Case("MLP", mlp, 16, lanes, 400, 4) for lanes in (8, 32, 512, 1024)),
     Case("MLP", mlp, 16, 128, 400, 4, 10.0),
     Case("MLP", mlp, 64, 128, 400, 4, 4.0),
     Case("MLP", mlp, 256, 32, 200, 2),
+    Case("MLP", mlp, 512, 32, 100, 4),
     Case("MLP", mlp, 1024, 16, 100, 2),
     Case("MLP", mlp, 4096, 4, 40, 1),
     Case("convnet", convnet, 8, 64, 200, 3),
     Case("transformer", transformer, 16, 64, 200, 3),
 )
 QUICK = {(16, 128), (64, 128), (256, 32), (1024, 16)}
-X = torch.randn(ROWS, INPUTS, generator=torch.Generator().manual_seed(0))
-Y = torch.randint(0, CLASSES, (ROWS,), generator=torch.Generator().manual_seed(1))
-DATA = Data((X, Y), (X[:64], Y[:64]), BATCH)
 
 
-def objective(model: Any, batch: tuple[Tensor, Tensor], p: Mapping[str, Any]) -> Tensor:
-    """Cross-entropy."""
-    return F.cross_entropy(model(batch[0]), batch[1])
+TUNED = (16, 64)  # widths of the networks that Ray Tune trains, too
 
 
-def swathe(case: Case) -> int:
-    """What a worker does; the number of lanes, 1 for plain trials."""
-    program = Program(case.model, objective, adam("lr"), lambda p: DATA, shapes=("width",))
+def swathe(case: Case, device: str = "cpu") -> tuple[int, float]:
+    """What a worker does; the number of lanes, 1 for plain trials, and the bytes that a lane was measured to take."""
+    program = Program(case.model, objective, adam("lr"), lambda p: data(case.batch), shapes=("width",))
     task = as_task(program, name="bench", summary="")
     assert task.fusible is not None
     params = [
         {"width": case.width, "steps": case.steps, "report_every": case.steps, "lr": 1e-3 * (1 + k / case.trials)}
         for k in range(case.trials)
     ]
-    trials = [Trial(p, replicate=k) for k, p in enumerate(params)]
-    lanes = task.fusible.calibrate(params[0], case.trials, "cpu").lanes
+    kept: dict[str, Any] = {}
+
+    def share(name: str, make: Callable[[], Any]) -> Any:
+        """As a worker does with data, and with recorded updates, for the trials of a shape."""
+        return kept[name] if name in kept else kept.setdefault(name, make())
+
+    trials = [Trial(p, replicate=k, device=device, share=share) for k, p in enumerate(params)]
+    found = task.fusible.calibrate(params[0], case.trials, device)
+    lanes, size = found.lanes, found.measured.get("lane_bytes", 0.0)
     if not lanes:
         for trial in trials:
             task.train(trial)
-        return 1
+        return 1, size
     for first in range(0, case.trials, lanes):
         task.fusible.train_pack(trials[first : first + lanes])
-    return lanes
-
-
-def loop(case: Case) -> None:
-    """Plain PyTorch."""
-    for k in range(case.alone):
-        torch.manual_seed(k)
-        model = case.model({"width": case.width}, None)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        order = torch.Generator().manual_seed(k)
-        step = 0
-        while step < case.steps:
-            for rows in torch.randperm(ROWS, generator=order).split(BATCH)[: case.steps - step]:
-                loss = F.cross_entropy(model(X[rows]), Y[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                step += 1
+    return lanes, size
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -150,7 +82,7 @@ def measure(case: Case, repetitions: int) -> tuple[int, float, float, float, flo
     times: dict[str, list[tuple[float, float]]] = {"swathe": [], "loop": []}
     lanes = 0
     for _ in range(repetitions):
-        lanes, *found = timed(lambda: swathe(case))
+        (lanes, _), *found = timed(lambda: swathe(case))
         times["swathe"].append((found[0], found[1]))
         _, *found = timed(lambda: loop(case))
         times["loop"].append((found[0], found[1]))
@@ -180,7 +112,25 @@ def main() -> None:
             f"| {own / other:.2f} | {case.goal:g}: {verdict} |",
             flush=True,
         )
-    print("\nA CUDA-graph loop and Ray Tune on a GPU: not measured.")
+    print()
+    tuned(1 if given.quick else given.repetitions)
+    print()
+    for line in fusion_gpu.goals(swathe) if torch.cuda.is_available() else ["GPU: not measured."]:
+        print(line, flush=True)
+
+
+def tuned(repetitions: int) -> None:
+    """Ray Tune on one core beside Swathe, by the clock of the wall: its own process works on another core."""
+    print("| width | Swathe, trials/s | Ray Tune, one process, trials/s | ratio |")
+    print("|---:|---:|---:|---:|")
+    for case in (each for each in CASES if each.goal > 1 and each.width in TUNED):
+        few = Case(case.title, case.model, case.width, 24, case.steps, 1)
+        rates: list[tuple[float, float]] = []
+        for _ in range(repetitions):
+            _, wall, _ = timed(lambda case=case: swathe(case))
+            rates.append((case.trials / wall, tune_apart(few, 1)))
+        mine, its = (max(column) for column in zip(*rates, strict=True))
+        print(f"| {case.width} | {mine:.2f} | {its:.2f} | {mine / its:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

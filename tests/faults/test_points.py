@@ -11,8 +11,8 @@ from swathe.orchestrator import faultpoints
 from tests.faults import judging, sweeps
 from tests.faults.launching import Life, undisturbed
 
-# Only a cluster of actors has these; checkpoints are made at rungs.
-ACTORS = ("scheduler.started", "worker.started")
+# Only a cluster of actors has these, or a program (see `test_lanes`); checkpoints are made at rungs.
+ELSEWHERE = ("scheduler.started", "worker.started", "ledger.capacity")
 QUICK = (
     "ledger.created",
     "ledger.commit.before",
@@ -25,7 +25,7 @@ QUICK = (
     "reply.before",
     "worker.taken",
 )
-INLINE = [point for point in faultpoints.POINTS if point not in ACTORS]
+INLINE = [point for point in faultpoints.POINTS if point not in ELSEWHERE]
 
 
 IN_ACTORS = (

@@ -69,6 +69,64 @@ def test_measuring_a_program() -> None:
     assert 0 <= plan(found, 50) <= 50
 
 
+def test_nothing_is_trained_where_weights_are_too_large_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pack(*_: object, **__: object) -> Lanes:
+        raise AssertionError("a pack was made")
+
+    monkeypatch.setattr(Bench, "pack", pack)
+    found = measure(Bench(program(), {"width": 400_000, "lr": 0.1}, lambda stream: 1))
+    assert plan(found, 50) == 0 and found.lane_bytes > 3 * 4 * 13 * 400_000
+
+
+@pytest.mark.parametrize(("width", "steps"), [(16, 10), (60_000, 10**6)])
+def test_no_lanes_are_measured_where_they_cannot_pay(width: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little work, or steps beside which overhead is nothing: only a few plain steps are made."""
+    made: list[int] = []
+    pack = Bench.pack
+
+    def watched(bench: Bench, lanes: int, *, fused: bool = True) -> Lanes:
+        made.append(lanes)
+        return pack(bench, lanes, fused=fused)
+
+    monkeypatch.setattr(Bench, "pack", watched)
+    found = measure(Bench(program(), {"width": width, "lr": 0.1}, lambda stream: 1, length=steps), 1)
+    assert made == [1] and plan(found, 50) == 0
+
+
+def test_measuring_asks_for_no_batch_after_a_trials_last() -> None:
+    def rows(seed: int) -> torch.Tensor:
+        return torch.arange(15).view(5, 3)  # five batches of three
+
+    short = dataclasses.replace(program(), data=lambda p: Data((X, Y), (), 3, rows=rows), model=finite)
+    measure(Bench(short, {"width": 16, "lr": 0.1}, lambda stream: 1, length=5), trials=10**6)
+
+
+class Finite(nn.Sequential):
+    """Refuses an empty batch; what is recorded is refused by its shapes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert len(x)
+        return super().forward(x)
+
+
+def finite(p, seeds):
+    return Finite(nn.Linear(10, int(p["width"])), nn.ReLU(), nn.Linear(int(p["width"]), 3))
+
+
+def test_packs_of_equal_shape_share_the_recorded_update() -> None:
+    updates: dict = {}
+
+    def trained(lanes: int, shared: dict | None) -> dict[str, torch.Tensor]:
+        pack = Lanes(program(), [{"width": 8, "lr": 0.1}] * lanes, [lambda stream: 1] * lanes, updates=shared)
+        pack.run(3)
+        return pack.save()
+
+    for lanes, recorded in ((4, 1), (4, 1), (2, 2)):
+        alone, sharing = trained(lanes, None), trained(lanes, updates)
+        assert len(updates) == recorded
+        assert all(torch.equal(sharing[name], x) for name, x in alone.items())
+
+
 def test_the_memory_of_a_lane_is_proportional() -> None:
     """Bytes are counted from the recording: twice the lanes take twice the memory."""
     params = {"width": 16, "lr": 0.1}

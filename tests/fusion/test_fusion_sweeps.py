@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from swathe.orchestrator.errors import SpecError
 from swathe.orchestrator.fusion import Lanes, Program, training
 from swathe.orchestrator.ledger import Reader
 from swathe.orchestrator.ledger.tables import url_of
+from swathe.orchestrator.worker import Worker
 
 TASK = """
 import os, time
@@ -222,6 +225,37 @@ def test_a_sweep_killed_in_mid_pack_goes_on_to_the_same_hash(sweep, tmp_path: Pa
     assert _decided(tmp_path / "broken") < 96
     assert hash_of(inline(sweep(), tmp_path / "broken")) == whole
     assert set(trials(tmp_path / "broken" / "lanes")["attempt"]) == {1}
+
+
+class Terminated(Lanes):
+    """The process is asked to end when lanes have made 300 updates."""
+
+    def evaluate(self, *, final: bool = False) -> Any:
+        if self.done == 300:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().evaluate(final=final)
+
+
+def test_a_sweep_drained_in_mid_pack_goes_on_to_the_same_hash(
+    sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lanes of a pack leave at one step, with their states, and go on from there."""
+    stable = "search.lr={log2: [-8, -1], num: 8}"
+    more = ("seeds=1", "fuse=8", "grid.width=[4]", stable, "fixed.steps=3000", "fixed.report_every=30")
+    whole = hash_of(inline(sweep(*more), tmp_path / "whole"))
+    monkeypatch.setitem(Worker.__init__.__kwdefaults__, "push_seconds", 0.02)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "Lanes", Terminated)
+        drained = run(sweep(*more), Launch(tmp_path / "broken", cluster="inline"))
+    assert drained.reason != "finished"
+    connection = sqlite3.connect(drained.folder / "ledger.db")
+    pauses = [json.loads(outcome) for (outcome,) in connection.execute("SELECT outcome FROM pause")]
+    connection.close()
+    assert len(pauses) == 8 and all(each["kept"] and each["cause"] == "preempted" for each in pauses)
+    (step,) = {each["steps"] for each in pauses}
+    assert 300 <= step < 3000 and step % 30 == 0
+    assert hash_of(inline(sweep(*more), tmp_path / "broken")) == whole
+    assert set(trials(drained.folder)["attempt"]) == {1}
 
 
 def _decided(directory: Path) -> int:
