@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,9 +18,8 @@ CELLS = 6
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 
 
-def front_table(trials: pd.DataFrame, sweep: Sweep) -> list[Table]:
+def front_table(rows: Sequence[FrontRow], sweep: Sweep) -> list[Table]:
     """A row for each configuration of the front."""
-    rows = fronts(trials, sweep.directions)
     heads = (
         Head("cell"),
         *(Head(f"final {spoken(name)}", number=True) for name in sweep.objectives),
@@ -37,11 +38,10 @@ def _row(row: FrontRow) -> tuple[str, ...]:
     return (row.label, *means, assignments(row.params), str(row.configuration), f"{row.seeds} of {row.ended}")
 
 
-def front_sentence(trials: pd.DataFrame, sweep: Sweep) -> str:
+def front_sentence(rows: Sequence[FrontRow], sweep: Sweep) -> str:
     """How many configurations there are to choose from."""
-    rows, goals = fronts(trials, sweep.directions), []
-    for name, direction in sweep.directions.items():
-        goals.append(f"{'low' if direction == 'minimize' else 'high'} {spoken(name)}")
+    words = {"minimize": "low", "maximize": "high"}
+    goals = [f"{words[direction]} {spoken(name)}" for name, direction in sweep.directions.items()]
     return f"{len(rows)} configurations are on the Pareto front of {' and '.join(goals)}."
 
 

@@ -17,6 +17,7 @@ from ..orchestrator.spec import Sweep
 from . import plots
 from .curves import text
 from .front import front_picture, front_sentence, front_table
+from .pareto import fronts
 from .records import Head, Picture, Statement, Table
 from .robustness import robustness_tables
 from .study import TransferStudy, infer_study
@@ -53,7 +54,8 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
     total = len(sweep.cells) * sweep.per_cell * sweep.seeds
     best = best_configurations(trials, sweep.directions[sweep.objective])
     several = len(sweep.objectives) > 1
-    found = front_table(trials, sweep) if several else [*_best_table(best, sweep), *robustness_tables(trials, sweep)]
+    front = fronts(trials, sweep.directions) if several else ()
+    found = front_table(front, sweep) if several else [*_best_table(best, sweep), *robustness_tables(trials, sweep)]
     tables = [*found, *_failure_table(trials)]
     common: dict[str, Any] = {"name": sweep.name, "status": _status(trials, total)}
     common["provisional"] = _provisional(trials, total)
@@ -64,7 +66,7 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
         except SwatheError as error:
             return Page(**common, **_plain(trials, best, sweep, [f"No verdict: {error}."]), tables=tables)
     if several and best:
-        common["result"] = [front_sentence(trials, sweep)]
+        common["result"] = [front_sentence(front, sweep)]
         return Page(**common, figures=[_picture(*front_picture(trials, sweep))], tables=tables)
     return Page(**common, **_plain(trials, best, sweep, []), tables=tables)
 

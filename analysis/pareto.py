@@ -44,9 +44,10 @@ def objective_means(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataF
 
 def on_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the points (n, objectives), lower being better, no other one dominates. Equal points all stay."""
-    no_worse = (costs[:, None, :] <= costs[None, :, :]).all(axis=2)
-    better = (costs[:, None, :] < costs[None, :, :]).any(axis=2)
-    return np.asarray(~(no_worse & better).any(axis=0))
+    # A row at a time: all pairs at once would not fit for ten thousand configurations.
+    return np.array(
+        [not ((costs <= each).all(axis=1) & (costs < each).any(axis=1)).any() for each in costs], dtype=bool
+    )
 
 
 def fronts(trials: pd.DataFrame, directions: Mapping[str, str]) -> tuple[FrontRow, ...]:

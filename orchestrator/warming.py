@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from .errors import SpecError
 from .ledger import Reader
 from .ledger.tables import url_of
 from .messages import Cause, Scalar, State
-from .schedule import Observation
+from .schedule import Decision, Observation, observed
 from .schema import METRIC
 from .search import active
 from .spec import Cell, Sweep
@@ -90,22 +89,15 @@ def _grouped(tables: Tables, shape: Shape, columns: Sequence[str]) -> Iterable[F
         if row["cause"] is None or Cause(row["cause"]).deterministic:
             groups[row["cell"], row["configuration"]].append(row)
     for _, rows in sorted(groups.items()):
-        good = [row for row in rows if row["cause"] is None]
-        if 2 * len(good) >= len(rows):
-            pruned = [row["steps"] or 0 for row in good if row["state"] == State.PRUNED]
-            value, *others = (_mean([row[column] for row in good]) for column in columns)
-            state = State.PRUNED if pruned else State.COMPLETE
-            seen = Observation(state, None, value, min(pruned, default=None), tuple(others))
-        elif any(row["cause"] == Cause.DIVERGED for row in rows):
-            seen = Observation(State.FAIL, Cause.DIVERGED, None)
-        else:
-            continue
-        yield Found(row_params(rows[0], kinds), seen)
+        seen = observed([_decision(row, columns) for row in rows])
+        if seen.cause is not Cause.USER_ERROR:
+            yield Found(row_params(rows[0], kinds), seen)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
+def _decision(row: Mapping[str, Any], columns: Sequence[str]) -> Decision:
+    value, *others = (row[column] for column in columns)
+    cause = Cause(row["cause"]) if row["cause"] else None
+    return Decision(State(row["state"]), cause, value, row["steps"], tuple(others))
 
 
 def _point(sweep: Sweep, cell: Cell, params: Mapping[str, Scalar]) -> dict[str, Scalar] | None:

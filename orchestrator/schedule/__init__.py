@@ -1,7 +1,7 @@
 """Pure scheduling: decisions as `ScheduleState.handle(event) -> [instruction]`, without clock, I/O or randomness."""
 
 from .curves import Curves, Percentile
-from .facts import Decision, Observation, Snapshot
+from .facts import Decision, Observation, Snapshot, observed
 from .plan import CellPlan, Plan
 from .rungs import Rungs
 from .state import ScheduleState
@@ -16,4 +16,5 @@ __all__ = [
     "Rungs",
     "ScheduleState",
     "Snapshot",
+    "observed",
 ]

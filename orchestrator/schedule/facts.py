@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,3 +52,26 @@ class Snapshot:
     charges: Mapping[TrialKey, int] = field(default_factory=dict[TrialKey, int])
     leases: int = 0
     capacities: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+def observed(decisions: Sequence[Decision]) -> Observation:
+    """What a view shows of a configuration whose replicates were decided so (at least one).
+
+    COMPLETE or PRUNED when at least half of them succeeded, with means over those.
+    """
+    good = [decision for decision in decisions if decision.cause is None]
+    if 2 * len(good) >= len(decisions):
+        pruned = [decision.steps or 0 for decision in good if decision.state is State.PRUNED]
+        value, *others = (_mean(each) for each in zip(*((each.value, *each.others) for each in good), strict=True))
+        state = State.PRUNED if pruned else State.COMPLETE
+        return Observation(state, None, value, min(pruned, default=None), tuple(others))
+    causes = [decision.cause for decision in decisions if decision.cause]
+    for cause in (Cause.DIVERGED, Cause.USER_ERROR):
+        if cause in causes:
+            return Observation(State.FAIL, cause, None)
+    return Observation(State.FAIL, None, None)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

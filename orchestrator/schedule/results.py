@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from ..messages import Cause, Outcome, Pause, State, Suggestion, TrialKey
-from .facts import Decision, Observation
+from .facts import Decision, Observation, observed
 from .plan import CellPlan, Plan
 from .rungs import Standing, standing
 
@@ -198,19 +198,7 @@ class CellResults:
         """The configuration over its first `replicates`: COMPLETE when at least half of them succeeded."""
         decisions = [self.decision(configuration, each) for each in range(replicates)]
         known = [decision for decision in decisions if decision is not None]
-        if len(known) < len(decisions):
-            return Observation(State.RUNNING, None, None)
-        good = [decision for decision in known if decision.cause is None]
-        if 2 * len(good) >= len(known):
-            pruned = [decision.steps or 0 for decision in good if decision.state is State.PRUNED]
-            value, *others = (_mean(each) for each in zip(*((each.value, *each.others) for each in good), strict=True))
-            state = State.PRUNED if pruned else State.COMPLETE
-            return Observation(state, None, value, min(pruned, default=None), tuple(others))
-        causes = [decision.cause for decision in known if decision.cause]
-        for cause in (Cause.DIVERGED, Cause.USER_ERROR):
-            if cause in causes:
-                return Observation(State.FAIL, cause, None)
-        return Observation(State.FAIL, None, None)
+        return observed(known) if len(known) == len(decisions) else Observation(State.RUNNING, None, None)
 
     def _score(self, configuration: int, rung: int) -> float | None:
         """The mean over replicates at a rung, lower being better; None until all have arrived or ended before it.
@@ -245,8 +233,3 @@ class CellResults:
 
     def _place(self, configuration: int, replicate: int) -> int:
         return configuration * self._plan.replicates + replicate
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
