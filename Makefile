@@ -19,7 +19,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# All of the fault suite; `make test` runs the quick part. SEEDS sweeps are killed at random, about an hour on 2 cores.
+# All of the fault suite; `make test` runs the quick part. SEEDS sweeps are killed at random, 40 minutes on 2 cores.
 SEEDS ?= 100
 faults: setup
 	$(BIN)/python -m pytest tests/faults --faults=all --seeds=$(SEEDS)
