@@ -7,7 +7,6 @@ a function of the measurement alone, so a sweep that is resumed, or repeated fro
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ def measure(bench: Bench, trials: int = 1024) -> Measurement:
     longer than they save; the measurement then says that lanes cost what plain trials cost.
     """
     if torch.device(bench.device).type != "cpu":
-        return _beside(bench, bench.pack(1, fused=False), math.inf)
+        return _beside(bench, bench.pack(1, fused=False), lambda plain, few: True)
     module = bench.program.build(bench.params, bench.seeds)
     weights = sum(p.nbytes for p in module.parameters())
     if weights > LARGE:
@@ -117,7 +116,13 @@ def measure(bench: Bench, trials: int = 1024) -> Measurement:
     cost = RECORDING + 10 * FEW * plain
     if (plain - overhead) * GAIN > plain or trials * bench.length * min(plain, overhead) < 4 * cost:
         return _as_plain(bench, plain, sum(x.nbytes for x in leaves(alone.state)))
-    return _beside(bench, alone, 1.0 if plain < 2 * overhead else 0.85)
+    most = 1.0 if plain < 2 * overhead else 0.85
+
+    def hopeful(plain: float, few: float) -> bool:
+        saved = trials * bench.length * (plain - few / FEW)
+        return few <= most * FEW * plain and saved >= 4 * (2 * RECORDING + 20 * MANY * plain)
+
+    return _beside(bench, alone, hopeful)
 
 
 def _as_plain(bench: Bench, plain: float, size: int) -> Measurement:
@@ -146,12 +151,12 @@ class _Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _beside(bench: Bench, alone: Lanes, most: float) -> Measurement:
-    """The plain trial beside lanes; many are not measured where two take longer than `most` of two plain trials."""
+def _beside(bench: Bench, alone: Lanes, hopeful: Callable[[float, float], bool]) -> Measurement:
+    """The plain trial beside lanes; many are measured where `hopeful(plain, few)` says so."""
     device = bench.device
     pair = bench.pack(FEW)
-    plain, few = _seconds(bench, (alone, pair))
-    if few > most * FEW * plain:
+    plain, few = _seconds(bench, (alone, pair), rounds=2)
+    if not hopeful(plain, few):
         return Measurement(plain, few, MANY * few / FEW, sum(x.nbytes for x in leaves(alone.state)), _free(device))
     eight = bench.pack(MANY)
     (many,) = _seconds(bench, (eight,))

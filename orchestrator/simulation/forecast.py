@@ -2,16 +2,17 @@
 
 Trials cost what the regression on the pilot's trials says, times what chance added there; those whose nearest
 neighbour in the pilot failed or diverged stop as early as it did. The schedule itself then runs them under a
-simulated clock. Everything is done again for resampled pilots, and the spread of the answers is the interval: it holds
-what the pilot leaves open, not other load on the machines.
+simulated clock. Everything is done again for resampled pilots, each answer is spread by how much two runs of one
+sweep on an idle machine differ, and what this gives is the interval. Other load on the machines is not in it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from random import Random
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 
 from ..errors import SwatheError
 from ..messages import Scalar
@@ -27,8 +28,15 @@ from .neighbours import is_number
 from .pilot import Horizon, Pilot, horizon
 from .recorded import Recorded, RecordedTrial, whole_trials
 
-# How long a local Ray takes until its first worker runs (two cores, Ray 2.60), for pilots that ran without one.
-RAY_SECONDS = 8.0
+# How long a local Ray takes until its first worker runs, for pilots that ran without one, and to stop again (two
+# cores, Ray 2.60: 3.4 to 8.8 s, and 1.5 s).
+_RAY_STARTS = 5.0
+_RAY_STOPS = 1.5
+# The same sweep again on an idle machine: training takes 0.7 to 4% longer or shorter (standard deviations of three
+# sweeps, five runs each), in the pilot as in the sweep, hence 4% times the root of two; starting takes 10 to 20%.
+_RESTLESS = 0.057
+_STARTS = 0.2
+_DRAWS = 19
 _SIMULATED_TRIALS = 60_000
 _MOST_TRIALS = 10_000
 _COVERAGE = 0.9
@@ -47,8 +55,8 @@ class Range:
 class Forecast:
     """What a sweep will take. `wall` is in seconds, `work` in seconds of all workers together.
 
-    `share` is the pilot's work as a part of it, `effects` by which power of two a trial's seconds grow when a
-    parameter doubles, `notes` what the pilot cannot know.
+    `startup` is what starting and stopping take, `share` the pilot's work as a part of it, `effects` by which power of
+    two a trial's seconds grow when a parameter doubles, `notes` what the pilot cannot know.
     """
 
     workers: int
@@ -98,17 +106,29 @@ def forecast(sweep: Sweep, pilot: Pilot, workers: int) -> Forecast:
     axes = list(pilot.sweep.grid)
     recorded = Recorded(pilot.trials, axes)
     length = horizon(trained)
-    startup = (RAY_SECONDS if pilot.inline and workers > 1 else pilot.startup) + warmup
+    startup = pilot.startup + warmup
+    if workers > 1 or not pilot.inline:
+        startup = (_RAY_STARTS if pilot.inline else pilot.startup) + warmup + _RAY_STOPS
     cluster = Cluster(workers, startup=startup, overhead=pilot.overhead)
     plan, scale = _reduced(plan_of(sweep))
     histories = [
         _run(sweep, plan, Predicted(recorded, cost, length), replace(cluster, startup=0.0), seed)
         for seed, cost in enumerate(_costs(trained, axes, _rounds(plan)))
     ]
-    work = _range([scale * each.work for each in histories])
+    spread = [NormalDist().inv_cdf((place + 0.5) / _DRAWS) for place in range(_DRAWS)]
+    speeds = [math.exp(_RESTLESS * each) for each in spread]
+    starts = [1.0 + _STARTS * each for each in spread]
+    work = _range([scale * each.work * speed for each in histories for speed in speeds])
     return Forecast(
         workers=workers,
-        wall=_range([startup + scale * each.makespan for each in histories]),
+        wall=_range(
+            [
+                startup * start + scale * each.makespan * speed
+                for each in histories
+                for speed in speeds
+                for start in starts
+            ]
+        ),
         work=work,
         startup=startup,
         utilisation=fmean(each.utilisation for each in histories),

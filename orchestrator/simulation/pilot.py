@@ -70,7 +70,7 @@ class Pilot:
 
 
 def _overhead(sweep: Sweep, trials: Sequence[RecordedTrial]) -> float:
-    """Seconds between two trials of a worker. Where the search reads values, waiting for it is left out."""
+    """Seconds between two trials of a worker. Where workers wait for each other's values, that is left out."""
     by_worker: dict[str, list[RecordedTrial]] = defaultdict(list)
     for each in trials:
         by_worker[each.worker].append(each)
@@ -78,10 +78,12 @@ def _overhead(sweep: Sweep, trials: Sequence[RecordedTrial]) -> float:
         later.started - sooner.ended
         for mine in by_worker.values()
         for sooner, later in pairwise(mine)
-        if later.started >= sooner.ended
+        if 0.0 <= later.started - sooner.ended < _LONGEST_START
     )
     if not gaps:
         return 0.0
+    if len(by_worker) == 1:
+        return fmean(gaps)
     waits = sweep.pruner is not None or sweep.sampler.name in ("tpe", "gp")
     return median(gaps) if waits else fmean(gaps[: max(1, round(0.9 * len(gaps)))])
 

@@ -6,16 +6,20 @@
 Everything on one thread. The loops are what a user writes without a framework: `torch.optim`, eager, one trial after
 another. Swathe's side is what a worker does for one shape: it measures how many lanes pay, then trains packs of
 them, or plain trials where that is as fast. Data are random, of the sizes of the digits (64 inputs, batches of 32);
-each trial has an order of its own. Contenders take turns; the fastest of the repetitions counts, by the clock of the
-wall and by the thread's own. Ray Tune runs the same loop in one process on one core beside its own; where there is a
-GPU, its goals follow.
+each trial has an order of its own. Contenders take turns, each in a process of its own, as their users run them: what
+one leaves in the allocator would make the other faster or slower by a tenth. The fastest of the repetitions counts, by
+the clock of the wall and by the thread's own. Ray Tune runs the same loop in one process on one core beside its own;
+where there is a GPU, its goals follow.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -77,17 +81,31 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
     return found, time.perf_counter() - wall, time.thread_time() - own
 
 
+def prepare(contender: Callable[[Case], Any]) -> None:
+    """Of a contender's process: one thread, and what its first call loads."""
+    torch.set_num_threads(1)
+    contender(Case("", mlp, 4, 2, 2, 1))
+
+
+def timed_apart(contender: Callable[[Case], Any], case: Case) -> tuple[Any, float, float]:
+    """As `timed`; what a process is sent."""
+    return timed(lambda: contender(case))
+
+
 def measure(case: Case, repetitions: int) -> tuple[int, float, float, float, float]:
     """Lanes; then trials per second of Swathe and of the loop, by the wall and by the thread."""
-    times: dict[str, list[tuple[float, float]]] = {"swathe": [], "loop": []}
-    lanes = 0
-    for _ in range(repetitions):
-        (lanes, _), *found = timed(lambda: swathe(case))
-        times["swathe"].append((found[0], found[1]))
-        _, *found = timed(lambda: loop(case))
-        times["loop"].append((found[0], found[1]))
-    best = {name: [min(column) for column in zip(*each, strict=True)] for name, each in times.items()}
-    mine, its = best["swathe"], best["loop"]
+    found: dict[Any, list[tuple[Any, float, float]]] = {swathe: [], loop: []}
+    with ExitStack() as stack:
+        start = multiprocessing.get_context("spawn")
+        processes = {
+            each: stack.enter_context(ProcessPoolExecutor(1, mp_context=start, initializer=prepare, initargs=(each,)))
+            for each in found
+        }
+        for _ in range(repetitions):
+            for each, process in processes.items():
+                found[each].append(process.submit(timed_apart, each, case).result())
+    (_, *mine), (_, *its) = ([min(column) for column in list(zip(*found[each], strict=True))] for each in found)
+    (lanes, _), *_ = found[swathe][-1]
     return lanes, case.trials / mine[0], case.alone / its[0], case.trials / mine[1], case.alone / its[1]
 
 
@@ -97,9 +115,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="four shapes, once")
     parser.add_argument("--repetitions", type=int, default=3)
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    timed(lambda: swathe(Case("", mlp, 4, 2, 2, 1)))  # what the first call in a process loads
-    timed(lambda: loop(Case("", mlp, 4, 2, 2, 1)))
+    prepare(swathe)
     print("| shape | width | trials | lanes | Swathe, trials/s | loop, trials/s | ratio | by thread time | goal |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for case in CASES:

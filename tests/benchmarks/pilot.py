@@ -1,6 +1,6 @@
 """How well a pilot predicts: seven real sweeps, each predicted from about a tenth of its work and then run.
 
-    python -m tests.benchmarks.pilot            all of them, about six minutes on two idle cores
+    python -m tests.benchmarks.pilot            all of them, about nine minutes on two idle cores
     python -m tests.benchmarks.pilot forest mlp only these
 
 Prints a table: predicted and measured wall time, the error, and whether the interval held the truth. The goal, fixed
@@ -153,14 +153,14 @@ CASES = {
     "mlp": Case(
         """
         task: tasks.py:mlp
-        grid: {width: [64, 128, 256, 512], depth: [2, 4]}
+        grid: {width: [64, 128, 256], depth: [2, 4]}
         search: {lr: {low: 1e-3, high: 10.0, log: true}}
         fixed: {steps: 200}
-        configurations: 12
+        configurations: 40
         seeds: 2
         sampler: random
         """,
-        ("configurations=2", "seeds=1"),
+        ("configurations=3", "seeds=1"),
         "inline",
         1,
     ),
@@ -183,9 +183,9 @@ CASES = {
         grid: {channels: [8, 16, 32], batch: [16, 64]}
         search: {lr: {low: 1e-4, high: 0.1, log: true}}
         fixed: {steps: 80}
-        configurations: 24
+        configurations: 144
         """,
-        ("configurations=2", "sampler=random"),
+        ("configurations=4", "sampler=random"),
         "embedded",
         2,
     ),
@@ -193,10 +193,10 @@ CASES = {
         """
         task: tasks.py:forest
         search: {trees: {low: 5, high: 500, int: true, log: true}, features: {low: 2, high: 48, int: true, log: true}}
-        configurations: 100
+        configurations: 400
         sampler: random
         """,
-        ("configurations=10",),
+        ("configurations=16",),
         "embedded",
         2,
     ),
@@ -218,7 +218,7 @@ CASES = {
         grid: {rows: [500, 2000, 4000]}
         search: {lr: {low: 1e-3, high: 1.0, log: true}}
         fixed: {steps: 270}
-        configurations: 81
+        configurations: 162
         sampler: random
         pruner: {name: halving, min_step: 30, reduction: 3}
         """,
@@ -232,10 +232,10 @@ CASES = {
         grid: {rows: [1000, 4000, 16000]}
         search: {lr: {low: 1e-3, high: 1.0, log: true}}
         fixed: {steps: 80}
-        configurations: 40
+        configurations: 80
         sampler: random
         """,
-        ("configurations=4",),
+        ("configurations=5",),
         "embedded",
         2,
     ),
