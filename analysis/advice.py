@@ -65,7 +65,8 @@ def _estimate(slope: Slope, question: Question) -> Iterator[str]:
     low, high = slope.interval(wide)
     unit = f"octaves of {spoken(question.hyperparameter)} per doubling of {spoken(question.axis)}"
     if not slope.unbounded:
-        yield f"The optimum moves by {signed(slope.value)} {unit} ({100 * wide:.3g}% interval {signed(low)} to {signed(high)})."
+        interval = f"{100 * wide:.3g}% interval {signed(low)} to {signed(high)}"
+        yield f"The optimum moves by {signed(slope.value)} {unit} ({interval})."
     elif slope.unbounded == {"low"}:
         yield f"The optimum moves by at most {signed(high)} {unit}; how far below that is not known."
     elif slope.unbounded == {"high"}:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import brentq
@@ -44,7 +45,7 @@ def _crossing(at: Sequence[int], critical: float, two_sided: bool) -> float:
     """The probability that a standardised mean of normal numbers crosses `critical` at one of the looks."""
     grid, weights = _region(at[0], critical, two_sided)
     density = norm.pdf(grid, scale=np.sqrt(at[0])) * weights
-    for before, now in zip(at, at[1:], strict=False):
+    for before, now in pairwise(at):
         new, weights = _region(now, critical, two_sided)
         density = (norm.pdf(new[:, None] - grid[None], scale=np.sqrt(now - before)) @ density) * weights
         grid = new

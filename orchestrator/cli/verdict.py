@@ -10,8 +10,9 @@ import pandas as pd
 from rich.text import Text
 
 from ...analysis import summary
+from ...analysis.deciding import rule_of, verdicts
 from ...analysis.study import TransferStudy, infer_study
-from ...analysis.transfer import LevelOptimum, TransferVerdict, judge_by
+from ...analysis.transfer import LevelOptimum, TransferVerdict
 from ...analysis.words import plain, signed
 from ..errors import SwatheError
 from ..spec import Sweep
@@ -25,23 +26,18 @@ def show_verdict(sweep: Sweep, trials: pd.DataFrame) -> None:
     study = infer_study(sweep)
     if study is None:
         return
-    options = {
-        "axis": study.axis,
-        "hyperparameter": study.hyperparameter,
-        "direction": sweep.directions[sweep.objective],
-    }
     try:
-        verdicts = judge_by(trials, study.by, **options)
+        found = verdicts(trials, sweep, study)
     except SwatheError as error:
         warn(f"no verdict: {error}")
         return
     click.echo(f"\nDoes the best {study.hyperparameter} transfer along {study.axis}? Drift in octaves per doubling:\n")
-    _show_groups(study, verdicts)
-    _show_levels(study, verdicts)
+    _show_groups(study, found, f"{100 * rule_of(sweep).drifts:.3g}% interval")
+    _show_levels(study, found)
 
 
-def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict]) -> None:
-    numbers = ("drift", "95% interval", "regret", "seeds")
+def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict], heading: str) -> None:
+    numbers = ("drift", heading, "regret", "seeds")
     shown = table(*study.by, "verdict", *numbers, right=numbers, folding=study.by)
     styles = {"transfers": "green", "drifts": "red"}
     rows = summary.verdict_table(verdicts, study.by)
