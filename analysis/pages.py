@@ -21,6 +21,7 @@ from .deciding import rule_of, verdicts
 from .front import front_picture, front_sentence, front_table
 from .pareto import fronts
 from .records import Head, Picture, Statement, Table
+from .robust import robustness_statements
 from .robustness import robustness_tables
 from .study import TransferStudy, infer_study
 from .summary import BestRow, best_configurations, failures
@@ -70,7 +71,9 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
     if several and best:
         common["result"] = [front_sentence(front, sweep)]
         return Page(**common, figures=[_picture(*front_picture(trials, sweep))], tables=tables)
-    return Page(**common, **_plain(trials, best, sweep, []), tables=tables)
+    return Page(
+        **common, **_plain(trials, best, sweep, []), tables=tables, verdicts=robustness_statements(trials, sweep)
+    )
 
 
 def _transfer(trials: pd.DataFrame, sweep: Sweep, study: TransferStudy, tables: Sequence[Table]) -> dict[str, Any]:

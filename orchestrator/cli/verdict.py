@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ...analysis import summary
 from ...analysis.deciding import rule_of, verdicts
+from ...analysis.robust import robustness_statements
 from ...analysis.study import TransferStudy, infer_study
 from ...analysis.transfer import LevelOptimum, TransferVerdict
 from ...analysis.words import plain, signed
@@ -19,10 +20,18 @@ from ..spec import Sweep
 from .printing import show, table, warn, word
 
 MOST_ROWS = 30
+STYLES = {"transfers": "green", "drifts": "red", "robust": "green", "sensitive": "red"}
 
 
 def show_verdict(sweep: Sweep, trials: pd.DataFrame) -> None:
-    """Whether the best value transfers, by group, and the optimum at each level; nothing when that is no question."""
+    """Whether the best value transfers, by group, and the optimum at each level, or how far it may be off.
+
+    Nothing when neither is a question.
+    """
+    for told in robustness_statements(trials, sweep):
+        show(Text(f"\n{told.headline}", style=STYLES.get(told.word, "yellow")))
+        for reason in told.reasons:
+            show(Text(f"  {reason}"))
     study = infer_study(sweep)
     if study is None:
         return
@@ -39,11 +48,10 @@ def show_verdict(sweep: Sweep, trials: pd.DataFrame) -> None:
 def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict], heading: str) -> None:
     numbers = ("drift", heading, "regret", "seeds")
     shown = table(*study.by, "verdict", *numbers, right=numbers, folding=study.by)
-    styles = {"transfers": "green", "drifts": "red"}
     rows = summary.verdict_table(verdicts, study.by)
     for key, row in zip(verdicts, rows, strict=True):
         cells = (row.drift, row.interval, row.regret, str(row.seeds))
-        shown.add_row(*map(word, key), row.verdict, *cells, style=styles.get(row.verdict, "yellow"))
+        shown.add_row(*map(word, key), row.verdict, *cells, style=STYLES.get(row.verdict, "yellow"))
     show(shown)
     for row in rows:
         for reason in row.reasons:
