@@ -62,13 +62,14 @@ LANDSCAPES = (
 
 @dataclass(frozen=True)
 class Design:
-    """A sweep's size: `levels` of the axis, each twice the last, `points` of the hyperparameter `step` octaves apart,
-    `seeds`."""
+    """A sweep's size: `levels` of the axis, `spacing` doublings apart, `points` of the hyperparameter, `step` octaves
+    apart, `seeds`."""
 
     levels: int = 5
     points: int = 9
     step: float = 0.5
     seeds: int = 5
+    spacing: float = 1.0
 
     @property
     def trials(self) -> int:
@@ -78,7 +79,7 @@ class Design:
     @property
     def doublings(self) -> Array:
         """The levels (levels,) in doublings from the middle one."""
-        return np.arange(self.levels) - (self.levels - 1) / 2
+        return (np.arange(self.levels) - (self.levels - 1) / 2) * self.spacing
 
     @property
     def x(self) -> Array:
@@ -130,4 +131,4 @@ def simulate(rng: np.random.Generator, drift: float, land: Landscape, design: De
     loss = land.loss(design.x - moved[..., None], np.maximum(cliff, 0.2))
     shared = rng.normal(size=(seeds, 1, 1))
     noisy = loss * np.exp(land.noise * (shared + rng.normal(size=loss.shape)))
-    return Study(design.x, np.arange(levels) + 6.0, noisy)
+    return Study(design.x, steps - steps[0] + 6.0, noisy)
