@@ -20,7 +20,8 @@ def made_up(power, seeds=4, noise=0.02):
     """Sizes of three layers at steps 0 to 2; `power` is that of (layer, step)."""
     rng = np.random.default_rng(0)
     return pd.DataFrame(
-        {"width": n, "seed": k, "layer": f"l{d}", "depth": d, "step": t, "size": n ** power(d, t) * np.exp(noise * rng.normal())}
+        {"width": n, "seed": k, "layer": f"l{d}", "depth": d, "step": t,
+         "size": n ** power(d, t) * np.exp(noise * rng.normal())}
         for n in WIDTHS
         for k in range(seeds)
         for d in range(3)
@@ -73,13 +74,15 @@ def test_hooks_measure_outputs_and_are_taken_off():
 
 
 def begin(parameterization):
-    """The network of lr-transfer with SGD on one batch; a small base width makes all widths large ones."""
+    """The network of lr-transfer with SGD on one batch. Its readout begins at zero, as Yang et al. advise, since what
+    is left of a random one shrinks with width under muP for as long as training has not outgrown it."""
 
     def begin(width: int, seed: int) -> Begun:
-        # A larger learning rate than one would train with, as Yang et al. advise.
-        p = settle({"parameterization": parameterization, "width": width, "base_width": 32, "lr": 2.0**-3})
+        p = settle({"parameterization": parameterization, "width": width, "base_width": 64, "lr": 2.0**-4})
         model = network(p, lambda stream: seed)
         named = dict(model.named_parameters())
+        with torch.no_grad():
+            list(named.values())[-1].zero_()
         groups = [{"params": [named[name]], "lr": p["lr"] * each["lr"]} for name, each in rates(p).items()]
         optimizer = torch.optim.SGD(groups)
         (x, y), _ = mnist5k()
@@ -94,9 +97,18 @@ def begin(parameterization):
     return begin
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_mup_passes_and_the_standard_parameterisation_fails():
-    images = mnist5k()[0][0][:64]
-    found = {
-        name: judge_coordinates(measure(begin(name), WIDTHS, range(5), images, steps=3)) for name in ("mup", "standard")
-    }
+    images, widths = mnist5k()[0][0][:64], [256, 512, 1024, 2048]
+    found = {name: judge_coordinates(measure(begin(name), widths, range(8), images)) for name in ("mup", "standard")}
     assert {name: each.verdict for name, each in found.items()} == {"mup": "passes", "standard": "fails"}, found
+    grown = {(each.layer, each.step) for each in found["standard"].slopes if each.trend == "grows"}
+    assert ("2", 3) in grown and ("4", 1) in grown
