@@ -94,7 +94,8 @@ def _foreseen(fits: Sequence[Fit], level: float, otherwise: float) -> float:
     known = [(np.log2(fit.level), fit.full) for fit in fits if fit.censored is None]
     if len(known) < 2:
         return otherwise
-    slope, start = np.polyfit(*np.array(known).T, 1)
+    x, y = np.array(known).T
+    slope, start = np.polyfit(x, y, 1)
     return float(start + slope * np.log2(level))
 
 

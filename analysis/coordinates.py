@@ -65,10 +65,11 @@ def judge_coordinates(sizes: pd.DataFrame, *, tolerance: float = TOLERANCE) -> C
         raise SwatheError(f"sizes were measured at {len(widths)} width(s); a slope that can be trusted takes 3")
     last = sizes["depth"].max()
     slopes: list[CoordinateSlope] = []
-    for (depth, step), rows in sizes.groupby(["depth", "step"], sort=True):
+    for _, rows in sizes.groupby(["depth", "step"], sort=True):
+        depth, step = rows["depth"].iloc[0], int(rows["step"].iloc[0])
         table = rows.pivot(index="seed", columns="width", values="size").reindex(index=seeds, columns=widths)
         exempt = depth == last and step == 0
-        slopes.append(_slope(str(rows["layer"].iloc[0]), int(str(step)), table.to_numpy(np.float64), widths, exempt))
+        slopes.append(_slope(str(rows["layer"].iloc[0]), step, table.to_numpy(np.float64), widths, exempt))
     judged = tuple(_judged(each, tolerance) for each in slopes)
     word = _word(judged, len(seeds))
     return CoordinateVerdict(word, judged, len(seeds), tolerance, tuple(_reasons(word, judged, len(seeds), tolerance)))

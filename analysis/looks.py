@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -37,7 +38,7 @@ def nominal(at: Sequence[int], level: float, *, two_sided: bool) -> float:
     """The level of each look such that all looks, after `at` replicates, err with probability `level` together."""
     if len(at) == 1:
         return level
-    critical = float(brentq(lambda c: _crossing(at, c, two_sided) - level, 0.5, FAR / 2, xtol=1e-10))
+    critical: Any = brentq(lambda c: _crossing(at, c, two_sided) - level, 0.5, FAR / 2, xtol=1e-10)
     return float(norm.sf(critical)) * (2 if two_sided else 1)
 
 

@@ -79,12 +79,12 @@ class Design:
     @property
     def doublings(self) -> Array:
         """The levels (levels,) in doublings from the middle one."""
-        return (np.arange(self.levels) - (self.levels - 1) / 2) * self.spacing
+        return (np.arange(self.levels, dtype=np.float64) - (self.levels - 1) / 2) * self.spacing
 
     @property
     def x(self) -> Array:
         """The points (points,) in octaves from the middle one."""
-        return (np.arange(self.points) - (self.points - 1) / 2) * self.step
+        return (np.arange(self.points, dtype=np.float64) - (self.points - 1) / 2) * self.step
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Study:
                 "configuration": point,
                 "replicate": seed,
                 "state": np.where(diverged, "FAIL", "COMPLETE"),
-                "cause": np.where(diverged, "diverged", None),
+                "cause": ["diverged" if each else None for each in diverged],
                 "value": value,
                 f"param.{axis}": (2.0 ** self.levels[level]).astype(int),
                 f"param.{hyperparameter}": 2.0 ** self.x[point],
