@@ -101,6 +101,15 @@ def test_an_end_at_a_look_and_a_restart_change_nothing(make, tmp_path: Path) -> 
     assert hash_of(torn.folder) == hash_of(whole.folder)
 
 
+@pytest.mark.ray
+def test_any_number_of_workers_looks_alike(make, tmp_path: Path, ray_session: None) -> None:
+    sweep = make(seeds=4, wander=0.4, drift=0.15)
+    alone = run(sweep, Launch(tmp_path / "alone", "inline", decide=decide))
+    crowd = run(sweep, Launch(tmp_path / "crowd", "embedded", 2, decide=decide))
+    assert [each for each in amendments(crowd.folder) if "look" in each]
+    assert hash_of(crowd.folder) == hash_of(alone.folder)
+
+
 def test_another_most_of_seeds_or_rule_is_another_sweep(make, tmp_path: Path) -> None:
     run(make(), Launch(tmp_path / "sweeps", "inline", decide=decide))
     with pytest.raises(SpecError, match="stop is"):
