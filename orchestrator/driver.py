@@ -75,7 +75,7 @@ def run(
     finished, asked = None, sweep
     while finished is None:
         if launch.decide is not None and asked.stop is not None:
-            sweep = looking.wave(asked, _existing_in(launch.directory.absolute() / asked.name))
+            sweep = looking.wave(asked, _known(asked, launch))
         finished = _run_wave(sweep, launch, started, stopping)
         if asked.stop is not None and launch.decide is not None and finished.reason == "finished":
             seen = looking.look(finished.folder, sweep, launch.decide)
@@ -175,6 +175,13 @@ def _check_cluster(launch: Launch) -> None:
             f"--workers {launch.workers} does not go with the inline cluster, which is this one process; "
             "leave it out, or use --cluster embedded"
         )
+
+
+def _known(sweep: Sweep, launch: Launch) -> SweepRecord | None:
+    """What there is of the sweep, or of the one that it branches off."""
+    directory = launch.directory.absolute()
+    found = _existing_in(directory / sweep.name)
+    return found if found is not None or launch.origin is None else _existing_in(directory / launch.origin)
 
 
 def _existing_in(folder: Path) -> SweepRecord | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _looked(opened: Opened) -> str:
 
 
 def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> dict[str, Any]:
+    seen = last(opened.record)
     return {
         "name": opened.record.name,
         "folder": opened.folder,
@@ -74,6 +76,8 @@ def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> 
         "trials": now.counts.as_mapping(),
         "best": now.best.best if now.best else None,
         "retried": now.retried,
+        "study": opened.sweep.question and opened.sweep.question.model_dump(exclude_none=True),
+        "look": seen and asdict(seen),
         "causes": now.causes,
         "cells": [
             {"cell": cell.key, "values": cell.values, "trials": cell.counts.as_mapping(), "best": cell.best}

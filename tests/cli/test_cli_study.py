@@ -55,6 +55,8 @@ def test_a_transfer_study_ends_stands_and_reports_with_its_verdict(project: Path
     standing = call("status", "tiny")
     assert "Does the best lr transfer along width?" in standing.stdout
     assert "3 of at most 5 seeds; after 3 it was decided" in standing.stdout
+    told = json.loads(call("status", "tiny", "--json").stdout)
+    assert told["study"]["axis"] == "width" and told["look"]["decided"] is True
     page = (project / "sweeps" / "tiny" / "report.html").read_text(encoding="utf-8")
     lead = page.index('class="verdict drifts"')
     assert page.index("<h2>Verdict") < lead < page.index("<h2>Figures")
