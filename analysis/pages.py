@@ -14,15 +14,18 @@ from matplotlib.figure import Figure
 
 from ..orchestrator.errors import SwatheError
 from ..orchestrator.spec import Sweep
+from ..orchestrator.waves import looks
 from . import plots
 from .curves import text
+from .deciding import rule_of, verdicts
 from .front import front_picture, front_sentence, front_table
 from .pareto import fronts
 from .records import Head, Picture, Statement, Table
+from .robust import robustness_statements
 from .robustness import robustness_tables
 from .study import TransferStudy, infer_study
 from .summary import BestRow, best_configurations, failures
-from .transfer import LevelOptimum, TransferVerdict, judge_by
+from .transfer import LevelOptimum, TransferVerdict
 from .words import assignments, group_label, interval, plain, signed, spoken
 
 METHOD = (
@@ -68,22 +71,19 @@ def page(trials: pd.DataFrame, sweep: Sweep) -> Page:
     if several and best:
         common["result"] = [front_sentence(front, sweep)]
         return Page(**common, figures=[_picture(*front_picture(trials, sweep))], tables=tables)
-    return Page(**common, **_plain(trials, best, sweep, []), tables=tables)
+    return Page(
+        **common, **_plain(trials, best, sweep, []), tables=tables, verdicts=robustness_statements(trials, sweep)
+    )
 
 
 def _transfer(trials: pd.DataFrame, sweep: Sweep, study: TransferStudy, tables: Sequence[Table]) -> dict[str, Any]:
-    options = {
-        "axis": study.axis,
-        "hyperparameter": study.hyperparameter,
-        "direction": sweep.directions[sweep.objective],
-    }
-    verdicts = judge_by(trials, study.by, **options)
+    found = verdicts(trials, sweep, study)
     groups = plots.group_curves(trials, study, "value", sweep.directions[sweep.objective])
-    limits = plots.loss_limits(groups, verdicts)
+    limits = plots.loss_limits(groups, found)
     figures = [
         _picture(
             group_label(study.by, key),
-            plots.loss_figure(curves, verdicts[key], limits, sweep.objective),
+            plots.loss_figure(curves, found[key], limits, sweep.objective),
             f"Line: mean over {curves.seeds} seeds. Band: lowest to highest seed. Diamond: optimum with its 95%"
             " interval; an arrow: censored. Cross: diverged, the smaller the fewer seeds.",
         )
@@ -92,19 +92,19 @@ def _transfer(trials: pd.DataFrame, sweep: Sweep, study: TransferStudy, tables: 
     figures.append(
         _picture(
             f"Optimum against {spoken(study.axis)}",
-            plots.optima_figure(verdicts, study),
+            plots.optima_figure(found, study),
             "Bars: 95% intervals. Dotted: the fitted drift. Arrows: censored, the optimum lies further out.",
         )
     )
     return {
-        "verdicts": [_statement(key, verdict, study, sweep.objective) for key, verdict in verdicts.items()],
+        "verdicts": [_statement(key, verdict, study, sweep) for key, verdict in found.items()],
         "figures": figures,
-        "tables": [_level_table(key, verdict, study, sweep.objective) for key, verdict in verdicts.items()] + [*tables],
+        "tables": [_level_table(key, verdict, study, sweep.objective) for key, verdict in found.items()] + [*tables],
         "method": METHOD,
     }
 
 
-def _statement(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferStudy, metric: str) -> Statement:
+def _statement(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferStudy, sweep: Sweep) -> Statement:
     hyperparameter, axis = spoken(study.hyperparameter), spoken(study.axis)
     group = f"{group_label(study.by, key)}: " if study.by else ""
     headline = {
@@ -113,13 +113,26 @@ def _statement(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferSt
         "undecided": f"{group}undecided whether the best {hyperparameter} transfers along {axis}.",
     }[verdict.verdict]
     levels = [level.level for level in verdict.levels]
-    scope = f"Judged on the final {spoken(metric)} with {verdict.seeds} seeds"
+    scope = f"Judged on the final {spoken(sweep.objective)} with {verdict.seeds} seeds"
     span = f" for {axis} {min(levels):g} to {max(levels):g}" if levels else ""
     margin = f", margin {verdict.margin:g} octaves per doubling."
     return Statement(
         verdict.verdict,
         headline if group else headline[0].upper() + headline[1:],
-        (*verdict.reasons, scope + span + margin, *_regret(verdict)),
+        (*verdict.reasons, scope + span + margin, *_looks(sweep), *_regret(verdict)),
+    )
+
+
+def _looks(sweep: Sweep) -> tuple[str, ...]:
+    """That the sweep could stop early, and what its looks cost."""
+    if sweep.stop is None:
+        return ()
+    after = ", ".join(map(str, looks(sweep.most_seeds)))
+    rule = rule_of(sweep)
+    return (
+        f"Looked at after {after} seeds until decided, ended after {sweep.seeds}: each look uses intervals of"
+        f" {rule.drifts:.2%} (drifts) and {rule.transfers:.2%} (transfers), so that all together err no more often than"
+        " one of 95% and 90% (Pocock, 1977).",
     )
 
 

@@ -19,12 +19,14 @@ import numpy as np
 import pandas as pd
 
 from ..orchestrator.schema import PARAM
-from .advice import Question, reasons
-from .basin import dense
+from .advice import Question, beside, reasons
 from .curves import Curves, gather
 from .drift import Slope, drift, grid_variance
 from .optima import Fit, fit_levels
+from .polynomial import Check, checks
+from .scaling import Rates, Transferred, rates, transferred
 from .statistics import half_width, jackknife_variance, pool
+from .width import excess
 
 MARGIN = 0.15  # octaves per doubling: over a 64-fold range less than one octave
 SEEDS = 3  # with fewer nothing is decided
@@ -33,12 +35,27 @@ Word = Literal["transfers", "drifts", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """When a drift decides: `margin` in octaves per doubling, and the two-sided confidence of the intervals by which
+    an optimum `drifts` and `transfers`. Several looks at one sweep need higher ones (`looks.corrected`)."""
+
+    margin: float = MARGIN
+    drifts: float = 0.95
+    transfers: float = 0.90
+
+
+RULE = Rule()
+
+
+@dataclass(frozen=True, slots=True)
 class LevelOptimum:
     """The best hyperparameter at one level. Positions are log2 of it.
 
     `optimum` with `error` (standard error, None from one seed) and its 95% interval `low`..`high`. Where `censored` is
     "low" ("high") `optimum` is None: it lies at or below (above) `bound`. `best` is the best seed-mean of the metric,
-    found at the tried point `argmin`; `by_seed` are the optima of single seeds.
+    found at the tried point `argmin`; `by_seed` are the optima of single seeds. `sensitivity` is the mean over the
+    range tried of how far the metric lies from the best, cut at the worst point that trains at any level (Wortsman et
+    al. 2023, arXiv 2309.14322, cut at the loss before training, which a table of results does not hold).
     """
 
     level: float
@@ -51,6 +68,7 @@ class LevelOptimum:
     best: float
     argmin: float
     by_seed: tuple[float, ...]
+    sensitivity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +76,40 @@ class TransferVerdict:
     """Whether the optimum of `hyperparameter` transfers along `axis`.
 
     `drift` is in octaves per doubling of the axis, `drift_low`..`drift_high` its 95% interval and
-    `equivalence_low`..`equivalence_high` the 90% one. Censored optima leave `drift` None and an end infinite.
-    `regret` is what the optimum of the smallest level costs at the largest, in units of the metric: infinite when it
-    diverges there, None when it is not known. `excluded` counts trials that say nothing, by reason.
+    `equivalence_low`..`equivalence_high` the 90% one, or those of the confidences in `rule`. Censored optima leave
+    `drift` None and an end infinite. `checks` are the drift by other estimators, which decide nothing. `transferred` is
+    what each level's optimum costs at the largest level, `rates` how fast that vanishes. `excluded` counts trials that
+    say nothing, by reason.
     """
 
     verdict: Word
     axis: str
     hyperparameter: str
     metric: str
-    margin: float
+    rule: Rule
     drift: float | None
     drift_low: float
     drift_high: float
     equivalence_low: float
     equivalence_high: float
     levels: tuple[LevelOptimum, ...]
-    regret: float | None
+    checks: tuple[Check, ...]
+    transferred: tuple[Transferred, ...]
+    rates: Rates | None
     seeds: int
     reasons: tuple[str, ...]
     excluded: Mapping[str, int]
+
+    @property
+    def margin(self) -> float:
+        """Octaves per doubling within which a drift counts as none."""
+        return self.rule.margin
+
+    @property
+    def regret(self) -> float | None:
+        """What the optimum of the smallest level costs at the largest, in units of the metric: infinite when it
+        diverges there, None when it is not known."""
+        return self.transferred[0].regret if self.transferred else None
 
 
 def judge(
@@ -86,8 +118,8 @@ def judge(
     axis: str,
     hyperparameter: str,
     metric: str = "value",
-    margin: float = MARGIN,
     direction: str = "minimize",
+    rule: Rule = RULE,
 ) -> TransferVerdict:
     """The verdict for one frame of trials, in which nothing but `axis`, `hyperparameter` and the seed should vary.
 
@@ -97,23 +129,27 @@ def judge(
     curves = gather(trials, axis, hyperparameter, metric, direction)
     fits = fit_levels(curves)
     slope = drift(fits, curves.seeds)
-    wide, narrow = slope.interval(0.95), slope.interval(0.90)
-    word = decide(wide, narrow, margin, curves.seeds)
+    wide, narrow = slope.interval(rule.drifts), slope.interval(rule.transfers)
+    word = decide(wide, narrow, rule.margin, curves.seeds)
+    others, costs, speeds = checks(curves.curves, fits), transferred(fits, curves), rates(fits, curves)
+    question = Question(axis, hyperparameter, rule.margin, SEEDS, (rule.drifts, rule.transfers))
     return TransferVerdict(
         verdict=word,
         axis=axis,
         hyperparameter=hyperparameter,
         metric=metric,
-        margin=margin,
+        rule=rule,
         drift=None if slope.unbounded else slope.value,
         drift_low=wide[0],
         drift_high=wide[1],
         equivalence_low=narrow[0],
         equivalence_high=narrow[1],
         levels=tuple(_level(fit, curves, slope, grid_variance(fits)) for fit in fits),
-        regret=_regret(fits, curves),
+        checks=others,
+        transferred=costs,
+        rates=speeds,
         seeds=curves.seeds,
-        reasons=reasons(word, slope, fits, curves, Question(axis, hyperparameter, margin, SEEDS)),
+        reasons=(*reasons(word, slope, fits, curves, question), *beside(slope, others, costs, speeds, question)),
         excluded=curves.excluded,
     )
 
@@ -161,18 +197,18 @@ def _level(fit: Fit, curves: Curves, slope: Slope, from_grid: float) -> LevelOpt
         best=curves.best(fit.level, fit.argmin),
         argmin=fit.argmin,
         by_seed=tuple(float(x) for x in fit.by_seed if np.isfinite(x)),
+        sensitivity=_sensitivity(fit, curves),
     )
 
 
-def _regret(fits: Sequence[Fit], curves: Curves) -> float | None:
-    """What the smallest level's optimum costs at the largest level, in units of the metric."""
-    if len(fits) < 2 or fits[0].censored or fits[-1].censored:
-        return None
-    curve, wanted = curves.at(fits[-1].level), fits[0].full
-    clean = np.isfinite(curve.mean)
-    grid, values = dense(curve.x[clean], curve.mean[None, clean])
-    if not grid[0] <= wanted <= grid[-1]:
-        # Between the last point that trains and the first that diverges nobody knows.
-        return inf if (curve.x[~clean & (curve.x > grid[-1])] <= wanted).any() else None
-    at = float(np.interp(wanted, grid, values[0]))
-    return abs(curves.metric(at) - curves.metric(float(values.min())))
+def _sensitivity(fit: Fit, curves: Curves) -> float:
+    """How far the metric lies from its best on average over the range tried; NaN when nothing trains."""
+    means = [curve.mean[np.isfinite(curve.mean)] for curve in curves.curves]
+    curve = curves.at(fit.level)
+    if not np.isfinite(curve.mean).any():
+        return float("nan")
+    worst = max(float(mean.max()) for mean in means if len(mean))
+    known = ~np.isnan(curve.mean)
+    sign = 1.0 if curves.logarithmic else curves.sign
+    values = np.array([sign * curves.metric(min(cost, worst)) for cost in curve.mean[known]])
+    return excess(curve.x[known], values, float(values.max()))

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from . import resuming, signals
+from . import looking, resuming, signals
 from .changes import Changes
 from .errors import Interrupted, LedgerEmpty, NotYetSupported, SpecError
 from .isolation import pinned_threads
 from .ledger import Reader, SweepRecord
 from .ledger.tables import url_of
 from .loading import task_of
+from .looking import Decide
 from .messages import Cause, Push, Reply
 from .resuming import Present
 from .runner import declared_metrics
@@ -34,7 +35,7 @@ class Launch:
     """How to run a sweep: where its folder goes, on what, with how many workers (None: as many as fit).
 
     `accept` decides whether to go on when code or packages have changed; `origin` names the sweep that a new one
-    branches off.
+    branches off. `decide` looks at a sweep that may stop early.
     """
 
     directory: Path = Path("sweeps")
@@ -43,6 +44,7 @@ class Launch:
     takeover: bool = False
     accept: Callable[[Changes], bool] = lambda changed: False
     origin: str | None = None
+    decide: Decide | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,25 @@ def run(
     Raises a `SwatheError` before anything is written when the spec, the task or the cluster cannot be used.
     """
     _check_cluster(launch)
+    looking.check(sweep, launch.decide)
+    finished, asked = None, sweep
+    while finished is None:
+        if launch.decide is not None and asked.stop is not None:
+            sweep = looking.wave(asked, _known(asked, launch))
+        finished = _run_wave(sweep, launch, started, stopping)
+        if asked.stop is not None and launch.decide is not None and finished.reason == "finished":
+            seen = looking.look(finished.folder, sweep, launch.decide)
+            if not seen.decided and seen.seeds < asked.most_seeds:
+                finished, started = None, _silent
+    return finished
+
+
+def _silent(folder: Path) -> None:
+    """Nobody is told again."""
+
+
+def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Path], None], stopping: Callable[[], None]) -> Finished:
+    """Run as many replicates as `sweep` says, and no look."""
     task = task_of(sweep)
     folder = prepare(sweep, task, launch)
     started(folder)
@@ -98,7 +119,7 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
     folder = launch.directory.absolute() / sweep.name
     url = url_of(folder)
     present = Present(sweep, folder, launch.takeover, launch.accept, fusible_shapes(sweep, task))
-    record = _existing(url, sweep.name) if (folder / "ledger.db").exists() else None
+    record = _existing_in(folder)
     if record is None and launch.origin is not None:
         resuming.branch(present, folder.parent / launch.origin, declared_metrics(sweep, task))
         record = _existing(url, sweep.name)
@@ -154,6 +175,17 @@ def _check_cluster(launch: Launch) -> None:
             f"--workers {launch.workers} does not go with the inline cluster, which is this one process; "
             "leave it out, or use --cluster embedded"
         )
+
+
+def _known(sweep: Sweep, launch: Launch) -> SweepRecord | None:
+    """What there is of the sweep, or of the one that it branches off."""
+    directory = launch.directory.absolute()
+    found = _existing_in(directory / sweep.name)
+    return found if found is not None or launch.origin is None else _existing_in(directory / launch.origin)
+
+
+def _existing_in(folder: Path) -> SweepRecord | None:
+    return _existing(url_of(folder), folder.name) if (folder / "ledger.db").exists() else None
 
 
 def _existing(url: str, name: str) -> SweepRecord | None:

@@ -15,6 +15,7 @@ from ..spec import Sweep, load
 from .options import directory_option, json_option, set_option, spec_argument
 from .packs import Group, groups
 from .printing import as_json, duration, goal, number, settings, show, table, warn, word
+from .study import study_json, study_lines
 
 if TYPE_CHECKING:
     from ..simulation.forecast import Forecast, Range
@@ -42,8 +43,9 @@ def command(
     prediction = _forecast(sweep, pilot, workers, directory)
     packs = groups(sweep, directory)
     if json:
-        told = {} if prediction is None else {"forecast": asdict(prediction)}
-        click.echo(as_json({**_described(sweep), "packs": [asdict(each) for each in packs], **told}))
+        told: dict[str, Any] = {} if prediction is None else {"forecast": asdict(prediction)}
+        told |= {"packs": [asdict(each) for each in packs], **study_json(sweep)}
+        click.echo(as_json({**_described(sweep), **told}))
         return
     _show(sweep, packs)
     if prediction is not None:
@@ -143,7 +145,7 @@ def _show(sweep: Sweep, packs: Sequence[Group]) -> None:
     click.echo(f"{sweep.name}: {sweep.task or sweep.command}, {goal(sweep)}\n")
     shown = table("what", "count", "how", right=("count",), folding=("how",))
     shown.show_header = False
-    for line in [*_lines(sweep), *_packs(packs)]:
+    for line in [*_lines(sweep), *_packs(packs), *study_lines(sweep)]:
         shown.add_row(*line)
     show(shown)
 

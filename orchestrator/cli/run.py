@@ -11,6 +11,7 @@ import click
 from .. import driver
 from ..changes import Changes
 from ..driver import Launch
+from ..looking import Look
 from ..spec import Sweep, load
 from . import INTERRUPTED
 from .live import Display
@@ -55,11 +56,24 @@ def command(
     sweep = load(spec, overrides)
     for text in sweep.warnings:
         warn(text)
+    launch["decide"] = _decide
     launch["accept"] = (lambda changed: True) if accept_changes else _ask
     if branch is not None:
         launch["origin"] = sweep.name
         sweep = sweep.model_copy(update={"name": branch})
     context.exit(run(sweep, Launch(**launch)))  # type: ignore[arg-type]
+
+
+def _decide(folder: Path, sweep: Sweep) -> Look:
+    """Look whether the sweep is decided, and say so."""
+    # Pandas takes a second to import, and most sweeps are never looked at.
+    from ...analysis.deciding import decide
+
+    seen = decide(folder, sweep)
+    words = ", ".join(f"{group} {verdict}" for group, verdict in seen.verdicts.items())
+    ends = "decided" if seen.decided else "the last look" if seen.seeds == sweep.most_seeds else "more seeds"
+    click.echo(f"look after {seen.seeds} of at most {sweep.most_seeds} seeds: {words}; {ends}")
+    return seen
 
 
 def _ask(changed: Changes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..ledger import Failure
+from ..looking import last
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
 from .printing import as_json, goal, moment, near, number, settings, show, table, timestamp, word
@@ -35,9 +37,35 @@ def command(name: str, directory: Path, json: bool) -> None:
         else:
             _show(sweep, now)
             show_failures(sweep, now, failures[:MOST_FAILURES])
+            _show_study(sweep, now)
+
+
+def _show_study(opened: Opened, now: Standing) -> None:
+    """The verdict that the spec asks for, with the uncertainty it has now."""
+    sweep = opened.sweep
+    if sweep.study is None or not now.counts.complete:
+        return
+    # Pandas takes a second to import, and only studies need it.
+    from ...analysis import load
+    from .verdict import show_verdict
+
+    show_verdict(sweep, load.trials(opened.folder))
+    if sweep.stop is not None:
+        click.echo(f"\n{sweep.seeds} of at most {sweep.most_seeds} seeds; {_looked(opened)}")
+    elif now.counts.open:
+        click.echo("\nThis is how it looks now; ending a sweep at a verdict that one likes breaks its error rates")
+
+
+def _looked(opened: Opened) -> str:
+    """How the last look came out."""
+    seen = last(opened.record)
+    if seen is None:
+        return "not looked at yet"
+    return f"after {seen.seeds} it was {'decided' if seen.decided else 'not decided yet'}"
 
 
 def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> dict[str, Any]:
+    seen = last(opened.record)
     return {
         "name": opened.record.name,
         "folder": opened.folder,
@@ -48,6 +76,8 @@ def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> 
         "trials": now.counts.as_mapping(),
         "best": now.best.best if now.best else None,
         "retried": now.retried,
+        "study": opened.sweep.question and opened.sweep.question.model_dump(exclude_none=True),
+        "look": seen and asdict(seen),
         "causes": now.causes,
         "cells": [
             {"cell": cell.key, "values": cell.values, "trials": cell.counts.as_mapping(), "best": cell.best}

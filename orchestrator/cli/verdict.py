@@ -10,44 +10,48 @@ import pandas as pd
 from rich.text import Text
 
 from ...analysis import summary
+from ...analysis.deciding import rule_of, verdicts
+from ...analysis.robust import robustness_statements
 from ...analysis.study import TransferStudy, infer_study
-from ...analysis.transfer import LevelOptimum, TransferVerdict, judge_by
+from ...analysis.transfer import LevelOptimum, TransferVerdict
 from ...analysis.words import plain, signed
 from ..errors import SwatheError
 from ..spec import Sweep
 from .printing import show, table, warn, word
 
 MOST_ROWS = 30
+STYLES = {"transfers": "green", "drifts": "red", "robust": "green", "sensitive": "red"}
 
 
 def show_verdict(sweep: Sweep, trials: pd.DataFrame) -> None:
-    """Whether the best value transfers, by group, and the optimum at each level; nothing when that is no question."""
+    """Whether the best value transfers, by group, and the optimum at each level, or how far it may be off.
+
+    Nothing when neither is a question.
+    """
+    for told in robustness_statements(trials, sweep):
+        show(Text(f"\n{told.headline}", style=STYLES.get(told.word, "yellow")))
+        for reason in told.reasons:
+            show(Text(f"  {reason}"))
     study = infer_study(sweep)
     if study is None:
         return
-    options = {
-        "axis": study.axis,
-        "hyperparameter": study.hyperparameter,
-        "direction": sweep.directions[sweep.objective],
-    }
     try:
-        verdicts = judge_by(trials, study.by, **options)
+        found = verdicts(trials, sweep, study)
     except SwatheError as error:
         warn(f"no verdict: {error}")
         return
     click.echo(f"\nDoes the best {study.hyperparameter} transfer along {study.axis}? Drift in octaves per doubling:\n")
-    _show_groups(study, verdicts)
-    _show_levels(study, verdicts)
+    _show_groups(study, found, f"{100 * rule_of(sweep).drifts:.3g}% interval")
+    _show_levels(study, found)
 
 
-def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict]) -> None:
-    numbers = ("drift", "95% interval", "regret", "seeds")
+def _show_groups(study: TransferStudy, verdicts: Mapping[tuple[Any, ...], TransferVerdict], heading: str) -> None:
+    numbers = ("drift", heading, "regret", "seeds")
     shown = table(*study.by, "verdict", *numbers, right=numbers, folding=study.by)
-    styles = {"transfers": "green", "drifts": "red"}
     rows = summary.verdict_table(verdicts, study.by)
     for key, row in zip(verdicts, rows, strict=True):
         cells = (row.drift, row.interval, row.regret, str(row.seeds))
-        shown.add_row(*map(word, key), row.verdict, *cells, style=styles.get(row.verdict, "yellow"))
+        shown.add_row(*map(word, key), row.verdict, *cells, style=STYLES.get(row.verdict, "yellow"))
     show(shown)
     for row in rows:
         for reason in row.reasons:

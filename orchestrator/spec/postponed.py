@@ -21,10 +21,6 @@ SAMPLERS = ("nsga2", "cmaes", "hyperband")
 PRUNERS = ("hyperband",)
 
 
-def _given(value: Any) -> bool:
-    return value is not None
-
-
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
@@ -33,8 +29,6 @@ LATER = (
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
     Later(("pruner", "name"), PRUNERS.__contains__, "prune by it", "use `halving` or `top`"),
     Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
-    Later(("study",), _given, "plan a study", "leave `study` out"),
-    Later(("stop",), _given, "stop a sweep by a rule", "leave `stop` out"),
 )
 
 

@@ -28,7 +28,8 @@ from .sections import (
     named,
     one_resources,
 )
-from .values import Direction, Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, SweepNames, Text, Wish
+from .studies import Stopping, Studied, Study, check_study, few_seeds, settled
+from .values import Direction, Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, SweepNames, Text
 
 
 class Sweep(Section):
@@ -96,8 +97,8 @@ class Sweep(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="The number from which all randomness follows.", examples=[0]
     )
-    study: Wish | None = Field(default=None, description="Later version.", examples=["transfer"])
-    stop: Wish | None = Field(default=None, description="Later version.", examples=[{"value": 0.1}])
+    study: Studied = Field(default=None, description="The question: a name, or a mapping.", examples=["transfer"])
+    stop: Stopping = Field(default=None, description="When it ends before its last seed.", examples=["decided"])
     enqueue: Enqueue | None = Field(
         default=None, description="Known configurations, tried first in every cell; what they leave out is drawn."
     )
@@ -127,6 +128,7 @@ class Sweep(Section):
         rules.check_configurations(self.search, self.sampler.name, self.configurations)
         if self.pruner is not None:
             check_pruner(self.pruner, bool(self.search), self.generation_size, self.objectives)
+        check_study(self)
         if self.enqueue:
             check_enqueue(self.enqueue, self.search, self.sampler.name, self.per_cell)
         if self._has_model and not self.warm_start:
@@ -167,6 +169,16 @@ class Sweep(Section):
     def watched(self) -> str:
         """The objective that is pruned by."""
         return (self.pruner and self.pruner.metric) or self.objective
+
+    @property
+    def question(self) -> Study | None:
+        """The study with nothing left out; None where the spec asks for none."""
+        return None if self.study is None else settled(self.study, self.grid, self.search)
+
+    @property
+    def most_seeds(self) -> int:
+        """How many replicates there will be at most: `seeds`, unless it may stop early and is still growing."""
+        return (self.stop and self.stop.seeds) or self.seeds
 
     @property
     def _has_model(self) -> bool:
@@ -246,6 +258,7 @@ class Sweep(Section):
             found.append(f"sampler {self.sampler.name} has no effect without search; remove it")
         if self.warm_start and not self._has_model:
             found.append(f"warm_start has no effect with sampler {self.sampler.name}, which has no model; remove it")
+        found.extend(few_seeds(self.study, self.most_seeds))
         if self.search and not self.lag and self.sampler.lag:
             found.append(f"lag {self.sampler.lag} has no effect with sampler {self.sampler.name}; remove it")
         return tuple(found)
@@ -267,6 +280,7 @@ class Sweep(Section):
             "sampler": self.sampler.name if self.search else None,
             "generation": self.generation_size,
             "lag": self.lag,
+            "stop": None if self.stop is None else [self.most_seeds, self.question and self.question.model_dump()],
         }
 
     def to_yaml(self) -> str:

@@ -112,15 +112,6 @@ def enqueued(value: Any) -> Any:
     ]
 
 
-def wish(value: Any, info: ValidationInfo) -> Any:
-    """Text or a mapping, whose keys a later version defines. Raises `ValueError` or `Fault`."""
-    if isinstance(value, Mapping):
-        return require_text_keys(value, (str(info.field_name),))
-    if not isinstance(value, str):
-        raise ValueError("must be text or a mapping")
-    return text(value)
-
-
 def fusing(value: Any) -> Any:
     """auto, off or a number of lanes. Raises `ValueError`."""
     lanes = isinstance(value, int) and not isinstance(value, bool) and value >= 1
@@ -188,7 +179,6 @@ Enqueue = Annotated[
     PlainValidator(enqueued),
     WithJsonSchema({"type": "array", "items": {"type": "object"}}),
 ]
-Wish = Annotated[str | Mapping[str, Any], PlainValidator(wish), WithJsonSchema({"type": ["string", "object"]})]
 Fuse = Annotated[Literal["auto", "off"] | int, PlainValidator(fusing), WithJsonSchema(fragments.FUSE)]
 Grid = Annotated[
     Mapping[str, tuple[Scalar, ...]],

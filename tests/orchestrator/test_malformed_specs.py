@@ -155,9 +155,6 @@ LATER: tuple[tuple[str, str, int], ...] = (
     (SAMPLER, "sampler: Hyperband", 14),
     ("seed: 0", "pruner: {name: hyperband}", 18),
     ("resources: {cpus: 1, gpus: 0}", "resources: [{when: {width: 64}, cpus: 1}, {cpus: 2}]", 15),
-    ("seed: 0", "study: transfer", 18),
-    ("seed: 0", "study: {kind: transfer}", 18),
-    ("seed: 0", "stop: {value: 0.1}", 18),
 )
 
 
