@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..orchestrator.home import Home
 from ..orchestrator.looking import Look
 from ..orchestrator.spec import Sweep
 from . import load
@@ -36,13 +36,13 @@ def verdicts(trials: pd.DataFrame, sweep: Sweep, study: TransferStudy) -> Verdic
     )
 
 
-def decide(folder: Path, sweep: Sweep) -> Look:
+def decide(home: Home, sweep: Sweep) -> Look:
     """Look at a sweep whose waves so far are complete: it is decided when no group is undecided.
 
     Every group's verdict keeps its error rates over all looks (`looks.corrected`).
     """
     study = TransferStudy.of(sweep)
     assert study is not None, "a sweep that may stop early has a transfer study"
-    found = verdicts(load.trials(folder), sweep, study)
+    found = verdicts(load.trials(home), sweep, study)
     words = {group_label(study.by, key): each.verdict for key, each in found.items()}
     return Look(sweep.seeds, bool(words) and "undecided" not in words.values(), words)

@@ -9,22 +9,33 @@ import pandas as pd
 import pyarrow as pa
 
 from ..orchestrator import compaction
-from ..orchestrator.errors import NotYetSupported, SwatheError
+from ..orchestrator.errors import SwatheError
+from ..orchestrator.home import Home
+from ..orchestrator.storage import Remote, place_of
 
 
-def trials(uri: str | Path) -> pd.DataFrame:
-    """The ended trials of the sweep in the folder `uri`, one row each, with the columns of `orchestrator.schema`."""
+def trials(uri: str | Path | Home) -> pd.DataFrame:
+    """The ended trials of the sweep at `uri`, one row each, with the columns of `orchestrator.schema`.
+
+    `uri` is a sweep's folder, or the URI of its results in a store (s3://bucket/prefix/NAME), where the parts are that
+    have been written so far; a `Home` knows the ledger, too, and gives all that has been committed.
+    """
     return as_frame(tables(uri)[0])
 
 
-def metrics(uri: str | Path) -> pd.DataFrame:
-    """The metric rows of the sweep in the folder `uri`, in long format."""
+def metrics(uri: str | Path | Home) -> pd.DataFrame:
+    """The metric rows of the sweep at `uri`, in long format."""
     return as_frame(tables(uri)[1])
 
 
-def tables(uri: str | Path) -> tuple[pa.Table, pa.Table]:
+def tables(uri: str | Path | Home) -> tuple[pa.Table, pa.Table]:
     """Trials and metrics of one moment, as Arrow tables. Raises `SwatheError` when there is no sweep at `uri`."""
-    read = compaction.read_tables(folder(uri))
+    if isinstance(uri, Home):
+        read = compaction.read_tables(uri)
+    elif isinstance(place := place_of(str(uri)), Remote):
+        read = compaction.read_parts(place)
+    else:
+        read = compaction.read_tables(folder(uri))
     return read.trials, read.metrics
 
 
@@ -46,7 +57,7 @@ def folder(uri: str | Path) -> Path:
     if "://" in text:
         scheme = text.partition("://")[0]
         if scheme != "file":
-            raise NotYetSupported(f"{text!r} is not on this machine; results on {scheme}:// cannot be read yet")
+            raise SwatheError(f"{text!r} is no folder of this machine, which is needed here; not {scheme}://")
         text = unquote(urlsplit(text).path)
     path = Path(text)
     if not path.is_dir():

@@ -14,25 +14,31 @@ from jinja2 import Environment, StrictUndefined
 from jinja2.environment import Template
 
 from ..orchestrator import spec
+from ..orchestrator.compaction import results_of
 from ..orchestrator.errors import SwatheError
+from ..orchestrator.home import Home
+from ..orchestrator.storage import Place, read_bytes
 from .load import folder as existing
 from .load import trials as load_trials
 from .pages import Page, page
 
 
-def write(folder: Path) -> Path:
-    """Write `report.html` into a sweep's folder and return its path; a running sweep gives a provisional one.
+def write(source: Home | Path) -> Path:
+    """Write `report.html` into a sweep's folder on this machine and return its path.
+
+    A running sweep gives a provisional one.
 
     Raises `SwatheError` when the folder is missing or holds no spec or no ledger.
     """
-    place = existing(folder)
-    try:
-        text = (place / "spec.yaml").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SwatheError(f"{place} has no spec.yaml, so it is no sweep; `swathe list` shows the sweeps") from None
-    sweep = spec.parse(text, str(place / "spec.yaml"), root=place)
-    html = render(load_trials(place), sweep, text, _provenance(place / "provenance.json"))
-    target = place / "report.html"
+    home = source if isinstance(source, Home) else Home.of(existing(source))
+    folder, place = home.folder, results_of(home)
+    text = read_bytes(place / "spec.yaml")
+    if text is None:
+        raise SwatheError(f"{place} has no spec.yaml, so it is no sweep; `swathe list` shows the sweeps")
+    sweep = spec.parse(text.decode(), str(place / "spec.yaml"), root=folder)
+    html = render(load_trials(home), sweep, text.decode(), _provenance(place / "provenance.json"))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "report.html"
     partial = target.with_suffix(f".{os.getpid()}.tmp")
     partial.write_text(html, encoding="utf-8")
     os.replace(partial, target)
@@ -63,10 +69,10 @@ def flatten(provenance: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[
     return facts, details
 
 
-def _provenance(path: Path) -> Mapping[str, Any] | None:
+def _provenance(path: Place) -> Mapping[str, Any] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        record = json.loads(read_bytes(path) or b"null")
+    except json.JSONDecodeError:
         return None
     return record if isinstance(record, dict) else None
 

@@ -15,14 +15,15 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from .errors import SwatheError
 from .faultpoints import reach
+from .home import Home
 from .isolation import pinned_threads
 from .ledger import Owner, Reader
-from .ledger.tables import url_of
 from .loading import task_of
 from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
 from .scheduler import HEARTBEAT_SECONDS, Scheduler
 from .search import Request
 from .separate import runner_of
+from .shipping import shipped
 from .spec import Sweep, parse
 from .watchdog import ROUND_SECONDS, NoteFile, watchdog_of
 from .worker import Worker, this_process
@@ -48,16 +49,16 @@ class WorkersFailing(SwatheError):
 class SchedulerActor:
     """Mailbox around a `Scheduler`. Everything that has arrived by the time of a tick is committed as one."""
 
-    def __init__(self, folder: str, owner: Owner, takeover: bool, crew: Crew, working_directory: str) -> None:
-        self._folder = Path(folder)
-        self._scheduler = Scheduler(self._folder, url_of(self._folder), owner=owner, takeover=takeover)
+    def __init__(self, home: Home, owner: Owner, takeover: bool, crew: Crew, working_directory: str) -> None:
+        self._home, self._folder = home, home.folder
+        self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
         self._crew = crew
         self._working_directory = working_directory
         self._mail: list[tuple[Push, asyncio.Future[Reply]]] = []
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._proposed: list[tuple[Request, tuple[Suggestion, ...]]] = []
         self._lost: list[Loss] = []
-        self._watchdog = watchdog_of(_sweep_in(self._folder), self._folder)
+        self._watchdog = watchdog_of(_sweep_at(home)[0], self._folder)
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._draining = False
@@ -175,7 +176,7 @@ class SchedulerActor:
             here, crew = ray.get_runtime_context().current_actor, self._crew
             share = {"num_cpus": crew.cpus, "num_gpus": crew.gpus, "memory": crew.memory or None}
             place = ray.remote(WorkerActor).options(**share, max_restarts=0)
-            actor = place.remote(name, str(self._folder), crew.cpus, self._working_directory)
+            actor = place.remote(name, self._home, crew.cpus, self._working_directory)
             self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
@@ -198,9 +199,9 @@ class SchedulerActor:
 class WorkerActor:
     """A `Worker` in a process of its own."""
 
-    def __init__(self, name: str, folder: str, cpus: float, working_directory: str) -> None:
+    def __init__(self, name: str, home: Home, cpus: float, working_directory: str) -> None:
         self._name = name
-        self._folder = Path(folder)
+        self._home, self._folder = home, home.folder
         self._cpus = cpus
         self._working_directory = working_directory
 
@@ -209,17 +210,21 @@ class WorkerActor:
         reach("worker.started")
         os.chdir(self._working_directory)
         with pinned_threads(max(1, int(self._cpus))):
-            sweep = _sweep_in(self._folder)
-            runner, context = runner_of(sweep, task_of(sweep), self._folder)
+            sweep, results = _sweep_at(self._home)
+            runner, context = runner_of(sweep, task_of(sweep), self._folder, results)
             note = NoteFile(self._folder, self._name)
             ray.get(scheduler.join.remote(this_process(self._name, context.device)))
-            return Worker(self._name, runner, lambda push: ray.get(scheduler.exchange.remote(push)), note=note).run()
+            with shipped(runner, self._folder, results) as shipping:
+                return Worker(
+                    self._name, shipping, lambda push: ray.get(scheduler.exchange.remote(push)), note=note
+                ).run()
 
 
-def _sweep_in(folder: Path) -> Sweep:
-    with closing(Reader(url_of(folder), folder.name)) as reader:
+def _sweep_at(home: Home) -> tuple[Sweep, str | None]:
+    """The sweep, and the URI of its results if they lie in a store."""
+    with closing(Reader(home.ledger, home.name)) as reader:
         record = reader.sweep()
-    return parse(record.spec, source="ledger", root=Path(record.root))
+    return parse(record.spec, source="ledger", root=Path(record.root)), record.results
 
 
 def first_line(error: BaseException) -> str:

@@ -32,7 +32,7 @@ def main(descriptor: int) -> None:
             except SwatheError as error:
                 pipe.send(Refused(str(error)))
                 return
-            context = replace(RunContext.of(sweep, task, job.folder), quiet=job.quiet)
+            context = replace(RunContext.of(sweep, task, job.folder, job.results), quiet=job.quiet)
             line = _Line(pipe)
             try:
                 outcome, _ = Runner(context).run(job.assignment, line.add, line.verdict)

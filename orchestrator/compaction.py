@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from . import schema, storage
+from .errors import StorageError
 from .faultpoints import reach
-from .ledger import Ledger, PartRange, Reader, SweepRecord, Tail
-from .ledger.tables import url_of
+from .home import Home
+from .ledger import Ledger, PartRange, Reader, SweepRecord, Tail, url_of
 from .messages import Scalar, TrialKey
 from .spec import Sweep, parse
+from .storage import Place
 
 PART_ROWS = 50_000
 
@@ -60,7 +62,7 @@ class Shape(NamedTuple):
         return [pa.Table.from_arrays([_column(each, rows, params, finals, self) for each in layout], schema=layout)]
 
 
-def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> int:
+def write_parts(folder: Place, ledger: Ledger, reader: Reader, shape: Shape) -> int:
     """Write all that has been committed, unfinished parts first; return the number of parts.
 
     Raises `OwnershipLost` when another driver has taken over, even while a part was being written.
@@ -92,24 +94,43 @@ def write_parts(folder: Path, ledger: Ledger, reader: Reader, shape: Shape) -> i
     return written
 
 
-def remove_remains(folder: Path, reader: Reader) -> None:
+def remove_remains(folder: Place, reader: Reader) -> None:
     """Leave of all parts only those that the ledger knows; the others were begun by drivers that died."""
     names = {part_name(part) for part in reader.tail().parts}
     for table in ("trials", "metrics"):
         storage.remove_remains(folder / table, "part-", names)
 
 
-def read_tables(folder: Path) -> Tables:
-    """The tables of the sweep in `folder`: its parts and the ledger's tail, at one moment. Ended trials only."""
-    reader = Reader(url_of(folder))
+def place_of(record: SweepRecord, folder: Path) -> Place:
+    """Where the results of a sweep lie: in a store, or in its folder on this machine."""
+    return storage.place_of(record.results) if record.results else folder
+
+
+def results_of(home: Home) -> Place:
+    """Where the results of the sweep at `home` lie."""
+    if home.in_folder and not home.exists():
+        return home.folder
+    reader = Reader(home.ledger, None if home.in_folder else home.name)
     try:
-        shape = Shape.read(reader.sweep())
-        return assemble(folder, shape, reader.tail(keep=shape.tables))
+        return place_of(reader.sweep(), home.folder)
     finally:
         reader.close()
 
 
-def assemble(folder: Path, shape: Shape, tail: Tail) -> Tables:
+def read_tables(home: Home | Path) -> Tables:
+    """The tables of a sweep (or of that in a folder): its parts and the ledger's tail, at one moment. Ended trials."""
+    known = isinstance(home, Home) and not home.in_folder
+    folder = home.folder if isinstance(home, Home) else home
+    reader = Reader(home.ledger if isinstance(home, Home) else url_of(folder), home.name if known else None)
+    try:
+        record = reader.sweep()
+        shape = Shape.read(record)
+        return assemble(place_of(record, folder), shape, reader.tail(keep=shape.tables))
+    finally:
+        reader.close()
+
+
+def assemble(folder: Place, shape: Shape, tail: Tail) -> Tables:
     """Parts and tail, which holds slices made by `Shape.tables`, as whole tables."""
     parts = [
         read_part(folder, part, shape, {trial for trial, commit in tail.retired if part.first <= commit <= part.last})
@@ -121,7 +142,7 @@ def assemble(folder: Path, shape: Shape, tail: Tail) -> Tables:
     )
 
 
-def read_part(folder: Path, part: PartRange, shape: Shape, retired: Collection[str] = ()) -> Tables:
+def read_part(folder: Place, part: PartRange, shape: Shape, retired: Collection[str] = ()) -> Tables:
     """The tables of one part, without the rows of trials whose outcome in it was taken back."""
     trials = storage.read_table(folder / "trials", part_name(part), shape.trials_schema())
     metrics = storage.read_table(folder / "metrics", part_name(part), schema.METRICS)
@@ -140,7 +161,7 @@ def row_params(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Sc
     return {name: json.loads(value) if kinds[name] == "json" else value for name, value in given.items()}
 
 
-def rename_parts(folder: Path, reader: Reader) -> None:
+def rename_parts(folder: Place, reader: Reader) -> None:
     """Write all finished parts anew, with the sweep's present name in them."""
     record = reader.sweep()
     shape = Shape.read(record)
@@ -150,6 +171,16 @@ def rename_parts(folder: Path, reader: Reader) -> None:
         place = trials.schema.get_field_index("sweep")
         renamed = trials.set_column(place, trials.schema.field(place), names)
         storage.write_table(folder / "trials", part_name(part), renamed)
+
+
+def read_parts(place: Place) -> Tables:
+    """The tables of a sweep of which only the results are at hand: its finished parts, without the ledger's tail."""
+    whole = sorted(set(storage.names(place / "trials")) & set(storage.names(place / "metrics")))
+    if not whole:
+        raise StorageError(f"{place} holds no results yet, or no sweep: there is no part in {place / 'trials'}")
+    trials = [storage.read_table(place / "trials", name, None) for name in whole]
+    metrics = [storage.read_table(place / "metrics", name, schema.METRICS) for name in whole]
+    return Tables(pa.concat_tables(trials).unify_dictionaries(), pa.concat_tables(metrics).unify_dictionaries())
 
 
 def part_name(part: PartRange) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from . import compaction
 from .cutoffs import Curve
 from .events import GrantLease, Instruction, RecordOutcome
+from .home import Home
 from .messages import Assignment, Lease, State, TrialKey
 from .planning import percentile_of
 from .schedule import Curves, ScheduleState
@@ -21,13 +22,13 @@ _KEPT = 64  # tables; those of the generations in progress are asked for again a
 class Cutting:
     """The tables of one sweep. They are functions of the views, so a restarted scheduler finds the same ones."""
 
-    def __init__(self, sweep: Sweep, state: ScheduleState, folder: Path) -> None:
+    def __init__(self, sweep: Sweep, state: ScheduleState, home: Home | Path) -> None:
         self._state = state
         self._rule = percentile_of(sweep)
         self._curves = Curves()
         self._tables: dict[tuple[str, int], dict[int, float]] = {}
         if self._rule is not None:
-            for trial, curve in past_curves(folder, sweep.watched):
+            for trial, curve in past_curves(home, sweep.watched):
                 self._curves.add(trial, curve)
 
     def take_in(self, instructions: Sequence[Instruction]) -> list[Instruction]:
@@ -60,9 +61,9 @@ class Cutting:
         return self._tables[cell, generation]
 
 
-def past_curves(folder: Path, metric: str) -> Iterator[tuple[TrialKey, Curve]]:
-    """The curves of `metric` of the trials in `folder` that are complete."""
-    tables = compaction.read_tables(folder)
+def past_curves(home: Home | Path, metric: str) -> Iterator[tuple[TrialKey, Curve]]:
+    """The curves of `metric` of the trials of a sweep that are complete."""
+    tables = compaction.read_tables(home)
     rows = zip(tables.trials["trial"].to_pylist(), tables.trials["state"].to_pylist(), strict=True)
     complete = {trial for trial, state in rows if state == State.COMPLETE}
     curves: dict[str, list[tuple[int, float]]] = defaultdict(list)

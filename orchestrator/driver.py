@@ -12,9 +12,9 @@ from pathlib import Path
 from . import looking, resuming, signals
 from .changes import Changes
 from .errors import Interrupted, LedgerEmpty, NotYetSupported, SpecError
+from .home import Home
 from .isolation import pinned_threads
 from .ledger import Reader, SweepRecord
-from .ledger.tables import url_of
 from .loading import task_of
 from .looking import Decide
 from .messages import Cause, Push, Reply
@@ -22,6 +22,7 @@ from .resuming import Present
 from .runner import declared_metrics
 from .scheduler import Scheduler
 from .separate import runner_of
+from .shipping import shipped
 from .signals import stop_signals
 from .spec import Sweep
 from .task import Scalar, Task
@@ -35,7 +36,8 @@ class Launch:
     """How to run a sweep: where its folder goes, on what, with how many workers (None: as many as fit).
 
     `accept` decides whether to go on when code or packages have changed; `origin` names the sweep that a new one
-    branches off. `decide` looks at a sweep that may stop early.
+    branches off. `decide` looks at a sweep that may stop early. `ledger` is the URL of a shared database, `results` the
+    URI of a folder in an object store.
     """
 
     directory: Path = Path("sweeps")
@@ -45,6 +47,12 @@ class Launch:
     accept: Callable[[Changes], bool] = lambda changed: False
     origin: str | None = None
     decide: Decide | None = None
+    ledger: str | None = None
+    results: str | None = None
+
+    def home(self, name: str) -> Home:
+        """Where the sweep of this name lives."""
+        return Home.at(self.directory, name, self.ledger, self.results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ def run(
             sweep = looking.wave(asked, _known(asked, launch))
         finished = _run_wave(sweep, launch, started, stopping)
         if asked.stop is not None and launch.decide is not None and finished.reason == "finished":
-            seen = looking.look(finished.folder, sweep, launch.decide)
+            seen = looking.look(launch.home(sweep.name), sweep, launch.decide)
             if not seen.decided and seen.seeds < asked.most_seeds:
                 finished, started = None, _silent
     return finished
@@ -93,16 +101,17 @@ def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Path], None], sto
     task = task_of(sweep)
     folder = prepare(sweep, task, launch)
     started(folder)
-    if _status(folder) == "finished":
-        reason = _settle(folder, launch)
+    home = launch.home(sweep.name)
+    if _record(home).status == "finished":
+        reason = _settle(home, launch)
     elif launch.cluster == "inline":
-        reason = _run_inline(sweep, task, folder, launch, stopping)
+        reason = _run_inline(sweep, task, home, launch, stopping)
     else:
         # Ray takes a second to import, and nothing else here needs it.
         from . import embedded
 
-        reason = embedded.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover, stopping=stopping)
-    return _finish(sweep, folder, reason)
+        reason = embedded.run_embedded(sweep, home, launch.workers, takeover=launch.takeover, stopping=stopping)
+    return _finish(sweep, home, reason)
 
 
 def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
@@ -116,26 +125,25 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
             f"did you mean metric: {near[0]}?"
         )
     # Absolute, because a trial in this process may change the working directory.
-    folder = launch.directory.absolute() / sweep.name
-    url = url_of(folder)
-    present = Present(sweep, folder, launch.takeover, launch.accept, fusible_shapes(sweep, task))
-    record = _existing_in(folder)
+    home = launch.home(sweep.name)
+    present = Present(sweep, home, launch.takeover, launch.accept, fusible_shapes(sweep, task))
+    record = _existing(home) if home.exists() else None
     if record is None and launch.origin is not None:
-        resuming.branch(present, folder.parent / launch.origin, declared_metrics(sweep, task))
-        record = _existing(url, sweep.name)
+        resuming.branch(present, home.folder.parent / launch.origin, declared_metrics(sweep, task))
+        record = _existing(home)
     if record is None:
         resuming.begin(present, declared_metrics(sweep, task))
     else:
         resuming.go_on(present, record)
-        _check_lanes(sweep, url)
-    return folder
+        _check_lanes(sweep, home)
+    return home.folder
 
 
-def _check_lanes(sweep: Sweep, url: str) -> None:
+def _check_lanes(sweep: Sweep, home: Home) -> None:
     """Raises `SpecError` where trials that have begun as lanes would have to go on in processes of their own."""
     if sweep.isolate is None:
         return
-    reader = Reader(url, sweep.name)
+    reader = Reader(home.ledger, sweep.name)
     try:
         fused = [shape for shape, known in reader.capacities().items() if known.lanes]
     finally:
@@ -179,19 +187,14 @@ def _check_cluster(launch: Launch) -> None:
 
 def _known(sweep: Sweep, launch: Launch) -> SweepRecord | None:
     """What there is of the sweep, or of the one that it branches off."""
-    directory = launch.directory.absolute()
-    found = _existing_in(directory / sweep.name)
-    return found if found is not None or launch.origin is None else _existing_in(directory / launch.origin)
+    homes = [launch.home(sweep.name), *([] if launch.origin is None else [launch.home(launch.origin)])]
+    return next((found for home in homes if home.exists() and (found := _existing(home)) is not None), None)
 
 
-def _existing_in(folder: Path) -> SweepRecord | None:
-    return _existing(url_of(folder), folder.name) if (folder / "ledger.db").exists() else None
-
-
-def _existing(url: str, name: str) -> SweepRecord | None:
+def _existing(home: Home) -> SweepRecord | None:
     """The sweep, or None when its ledger was made and the driver died before it was filled."""
     try:
-        reader = Reader(url, name)
+        reader = Reader(home.ledger, home.name)
     except LedgerEmpty:
         return None
     try:
@@ -202,17 +205,17 @@ def _existing(url: str, name: str) -> SweepRecord | None:
         reader.close()
 
 
-def _status(folder: Path) -> str:
-    reader = Reader(url_of(folder), folder.name)
+def _record(home: Home) -> SweepRecord:
+    reader = Reader(home.ledger, home.name)
     try:
-        return reader.sweep().status
+        return reader.sweep()
     finally:
         reader.close()
 
 
-def _settle(folder: Path, launch: Launch) -> str:
+def _settle(home: Home, launch: Launch) -> str:
     """Nothing is left to run; write the parts that a driver killed at the very end has left out."""
-    scheduler = Scheduler(folder, url_of(folder), takeover=launch.takeover)
+    scheduler = Scheduler(home.folder, home.ledger, takeover=launch.takeover)
     try:
         scheduler.tick(drain=True)
         scheduler.compact(everything=True)
@@ -222,8 +225,8 @@ def _settle(folder: Path, launch: Launch) -> str:
         scheduler.close()
 
 
-def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping: Callable[[], None]) -> str:
-    scheduler = Scheduler(folder, url_of(folder), takeover=launch.takeover)
+def _run_inline(sweep: Sweep, task: Task, home: Home, launch: Launch, stopping: Callable[[], None]) -> str:
+    scheduler = Scheduler(home.folder, home.ledger, takeover=launch.takeover)
     draining = threading.Event()
     one_at_a_time = threading.Lock()
     search = scheduler.search
@@ -248,13 +251,15 @@ def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping
         draining.set()
         stopping()
 
-    runner, context = runner_of(sweep, task, folder)
+    results = _record(home).results
+    runner, context = runner_of(sweep, task, home.folder, results)
     info = this_process("inline", context.device)
     scheduler.join(info)
     with closing(scheduler):
         try:
-            with pinned_threads(max(1, int(sweep.resources.cpus))), stop_signals(drain):
-                while not Worker(info.worker, runner, exchange).run():
+            threads, shipping = pinned_threads(max(1, int(sweep.resources.cpus))), shipped(runner, home.folder, results)
+            with threads, stop_signals(drain), shipping as shipped_runner:
+                while not Worker(info.worker, shipped_runner, exchange).run():
                     # A trial left threads behind, and this process cannot be replaced; the next trials share it.
                     pass
         except Interrupted:
@@ -265,8 +270,9 @@ def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping
         return scheduler.closed
 
 
-def _finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
-    reader = Reader(url_of(folder), sweep.name)
+def _finish(sweep: Sweep, home: Home, reason: str) -> Finished:
+    folder = home.folder
+    reader = Reader(home.ledger, sweep.name)
     try:
         progress = reader.progress()
     finally:

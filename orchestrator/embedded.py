@@ -14,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from .actors import Crew, SchedulerActor, first_line
 from .errors import SchedulerLost, SwatheError
+from .home import Home
 from .ledger import Owner
 from .signals import stop_signals
 from .spec import Sweep
@@ -22,9 +23,9 @@ POLL_SECONDS = 0.2
 
 
 def run_embedded(
-    sweep: Sweep, folder: Path, workers: int | None, *, takeover: bool, stopping: Callable[[], None] = lambda: None
+    sweep: Sweep, home: Home, workers: int | None, *, takeover: bool, stopping: Callable[[], None] = lambda: None
 ) -> str:
-    """Run the sweep in `folder` on a Ray of this machine; returns why it closed.
+    """Run the sweep at `home` on a Ray of this machine; returns why it closed.
 
     The first Ctrl-C drains and calls `stopping`.
     """
@@ -34,7 +35,7 @@ def run_embedded(
         crew = Crew(count, asked.cpus, asked.gpus, asked.memory or 0)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
         made = ray.remote(SchedulerActor).options(num_cpus=0)
-        scheduler = made.remote(str(folder.resolve()), Owner.here(), takeover, crew, str(Path.cwd()))
+        scheduler = made.remote(home, Owner.here(), takeover, crew, str(Path.cwd()))
         running = scheduler.run.remote()
 
         def drain() -> None:
@@ -54,7 +55,7 @@ def run_embedded(
                 if isinstance(cause := getattr(error, "cause", None), SwatheError):
                     raise cause from None
                 raise SchedulerLost(
-                    f"the scheduler of {folder.name} died; was it killed, or memory short? The same command goes on"
+                    f"the scheduler of {home.name} died; was it killed, or memory short? The same command goes on"
                 ) from None
 
 

@@ -65,7 +65,7 @@ class FusedRunner(Runner):
             Recorder(
                 each,
                 *context.told,
-                context.folder,
+                context.states,
                 add,
                 lambda lane=lane: ears.of(lane),
                 watch,

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from .messages import TrialKey
+from .storage import Place, Remote
+
+Root = TypeVar("Root", Path, Remote, Place)
 
 
-def log_path(folder: Path, trial: TrialKey) -> Path:
+def log_path(folder: Root, trial: TrialKey) -> Root:
     """Where a trial's output goes; the file exists only when it printed something."""
     return folder / f"logs/{trial.cell}/{trial.configuration}.{trial.replicate}.log"
 
 
-def artifacts_path(folder: Path, trial: TrialKey) -> Path:
+def artifacts_path(folder: Root, trial: TrialKey) -> Root:
     """The folder of the files that a trial keeps."""
     return folder / f"artifacts/{trial.cell}/{trial.configuration}.{trial.replicate}"
 
 
-def checkpoints_path(folder: Path, trial: TrialKey) -> Path:
+def checkpoints_path(folder: Root, trial: TrialKey) -> Root:
     """Where a trial's states are kept, a folder for each step."""
     return folder / f"checkpoints/{trial.cell}/{trial.configuration}.{trial.replicate}"
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .errors import SpecError
+from .home import Home
 from .ledger import Reader, Revision, SweepRecord, editing
-from .ledger.tables import url_of
 from .spec import Sweep, parse
 from .waves import looks
 
@@ -28,7 +28,7 @@ class Look:
     verdicts: Mapping[str, str]
 
 
-Decide = Callable[[Path, Sweep], Look]
+Decide = Callable[[Home, Sweep], Look]
 
 
 def check(sweep: Sweep, decide: Decide | None) -> None:
@@ -59,9 +59,9 @@ def last(record: SweepRecord) -> Look | None:
     return Look(**found[-1]) if found else None
 
 
-def look(folder: Path, sweep: Sweep, decide: Decide) -> Look:
+def look(home: Home, sweep: Sweep, decide: Decide) -> Look:
     """Look at a complete wave, and write down what was seen; a look that was written down stands."""
-    reader = Reader(url_of(folder), folder.name)
+    reader = Reader(home.ledger, home.name)
     try:
         record = reader.sweep()
     finally:
@@ -69,8 +69,8 @@ def look(folder: Path, sweep: Sweep, decide: Decide) -> Look:
     known = last(record)
     if known is not None and known.seeds == sweep.seeds:
         return known
-    seen = decide(folder, sweep)
+    seen = decide(home, sweep)
     told = json.dumps({"look": asdict(seen)}, sort_keys=True)
-    with editing(url_of(folder), sweep.name) as editor:
+    with editing(home.ledger, home.name) as editor:
         editor.revise(Revision(record.spec, record.root, [*record.amendments, told], reopened=False))
     return seen

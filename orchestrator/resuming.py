@@ -12,13 +12,14 @@ from typing import Any
 
 from . import amending, changes, provenance, storage, warming
 from .changes import Changes
-from .compaction import rename_parts
+from .compaction import place_of, rename_parts
 from .errors import SpecError, SwatheError
+from .home import Home
 from .ledger import Ledger, Reader, Revision, SweepRecord, copy_as, editing
 from .ledger.tables import url_of
-from .ledger.writing import refuse_live
 from .planning import search_of
 from .spec import Sweep, parse
+from .storage import Place
 
 PROVENANCE = "provenance.json"
 
@@ -31,15 +32,21 @@ class CodeChanged(SwatheError):
 class Present:
     """A sweep as it is asked for now: its folder, and the files and packages it would run with.
 
-    `accept` decides whether to go on with changed ones; `takeover` replaces a driver that may be alive. `shapes` are
-    the parameters that decide the shapes of its task's tensors, None where the task is no program.
+    `home` is where it lives. `accept` decides whether to go on with changed ones; `takeover` replaces a driver that may
+    be alive. `shapes` are the parameters that decide the shapes of its task's tensors, None where the task is no
+    program.
     """
 
     sweep: Sweep
-    folder: Path
+    home: Home
     takeover: bool = False
     accept: Callable[[Changes], bool] = lambda changed: False
     shapes: Mapping[str, Any] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder on this machine."""
+        return self.home.folder
 
     def code(self) -> dict[str, Any]:
         """The hashes of its files and the versions of its packages."""
@@ -50,11 +57,14 @@ class Present:
 def begin(present: Present, metrics: list[str] | tuple[str, ...], origin: str | None = None) -> None:
     """Make the folder of a new sweep, whose task declares `metrics`; `origin` is the sweep that it branches off."""
     sweep, folder = present.sweep, present.folder
-    warm = warming.copy(sweep, folder.parent)
+    warm = warming.copy(sweep, present.home)
     record = provenance.collect(sweep.root, present.code())
-    _write(folder, sweep, {**({"branched_from": origin} if origin else {}), **record})
+    folder.mkdir(parents=True, exist_ok=True)
+    place = storage.place_of(present.home.results) if present.home.results else folder
+    _write(place, sweep, {**({"branched_from": origin} if origin else {}), **record})
     known = {"spec": sweep.to_yaml(), "root": str(sweep.root), "metrics": metrics}
-    Ledger.create(url_of(folder), sweep.name, {**known, "warm": warm, "shapes": present.shapes})
+    more = {"warm": warm, "shapes": present.shapes, "results": present.home.results}
+    Ledger.create(present.home.ledger, sweep.name, {**known, **more})
 
 
 def go_on(present: Present, record: SweepRecord) -> None:
@@ -65,11 +75,12 @@ def go_on(present: Present, record: SweepRecord) -> None:
     """
     sweep, folder = present.sweep, present.folder
     if not present.takeover:
-        refuse_live(sweep.name, record.owner if record.status == "running" else {}, record.heartbeat, time.time())
+        record.refuse_live()
     recorded = parse(record.spec, source=str(folder / "spec.yaml"), root=Path(record.root))
     amending.check_identity(sweep, recorded, folder)
     grown = amending.amendment(sweep, recorded, folder)
-    told = _read(folder)
+    place = place_of(record, folder)
+    told = _read(place)
     known = _latest(told)
     code = known if record.status == "finished" and grown is None else present.code()
     changed = _accepted(present, record, changes.compare(known, code), changes.fingerprint(code))
@@ -81,7 +92,7 @@ def go_on(present: Present, record: SweepRecord) -> None:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         note = {"changes": str(changes.compare(known, code)), **code}
         told = {**told, "history": {**told.get("history", {}), at: note}}
-    _write(folder, sweep, told)
+    _write(place, sweep, told)
 
 
 def branch(present: Present, origin: Path, metrics: list[str] | tuple[str, ...]) -> None:
@@ -89,6 +100,11 @@ def branch(present: Present, origin: Path, metrics: list[str] | tuple[str, ...])
 
     They are when code and packages are the same and the spec asks for the same or for more. Raises `SwatheError`.
     """
+    if not present.home.in_folder or present.home.results:
+        raise SwatheError(
+            f"--branch copies the folder of a sweep, and {origin.name} lies in a shared ledger or a store; run the "
+            "spec under a new name with `warm_start`, or branch off a sweep in a folder"
+        )
     if not (origin / "ledger.db").is_file():
         raise SwatheError(f"there is no sweep in {origin} to branch off; check the name in the spec, or --dir")
     reader = Reader(url_of(origin))
@@ -96,7 +112,7 @@ def branch(present: Present, origin: Path, metrics: list[str] | tuple[str, ...])
         record = reader.sweep()
     finally:
         reader.close()
-    refuse_live(record.name, record.owner if record.status == "running" else {}, record.heartbeat, time.time())
+    record.refuse_live()
     told = _read(origin)
     if changes.compare(_latest(told), present.code()) or not _same_but_larger(present, record):
         begin(present, metrics, record.name)
@@ -131,7 +147,7 @@ def _same_but_larger(present: Present, record: SweepRecord) -> bool:
 def _accepted(present: Present, record: SweepRecord, changed: Changes, now: str) -> bool:
     """Whether changed code is to be noted; False when there is no change, no result yet, or it has been noted."""
     noted = [json.loads(each)["code"][1] for each in record.amendments if "code" in json.loads(each)]
-    if not changed or noted[-1:] == [now] or not _has_results(present.folder):
+    if not changed or noted[-1:] == [now] or not _has_results(present.home):
         return False
     if not present.accept(changed):
         raise CodeChanged(
@@ -141,8 +157,8 @@ def _accepted(present: Present, record: SweepRecord, changed: Changes, now: str)
     return True
 
 
-def _has_results(folder: Path) -> bool:
-    reader = Reader(url_of(folder))
+def _has_results(home: Home) -> bool:
+    reader = Reader(home.ledger, home.name)
     try:
         return reader.progress().count() > 0
     finally:
@@ -152,7 +168,7 @@ def _has_results(folder: Path) -> bool:
 def _revise(present: Present, amendments: list[str], *, reopened: bool) -> None:
     sweep = present.sweep
     search = search_of(sweep)
-    with editing(url_of(present.folder), sweep.name, force=present.takeover) as editor:
+    with editing(present.home.ledger, sweep.name, force=present.takeover) as editor:
         generations = [] if search.sequential else amending.grown(sweep, search, editor.snapshot().proposals)
         editor.revise(Revision(sweep.to_yaml(), str(sweep.root), amendments, reopened, generations))
 
@@ -163,16 +179,16 @@ def _latest(told: Mapping[str, Any]) -> dict[str, Any]:
     return {key: notes[-1][key] for key in ("files", "packages") if key in notes[-1]}
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Place) -> dict[str, Any]:
     try:
-        return json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return json.loads(storage.read_bytes(folder / PROVENANCE) or b"{}")
+    except json.JSONDecodeError:
         return {}
 
 
-def _write(folder: Path, sweep: Sweep, told: Mapping[str, Any]) -> None:
+def _write(folder: Place, sweep: Sweep, told: Mapping[str, Any]) -> None:
     """Bring the two files beside the ledger up to date, where they are not."""
     for name, text in (("spec.yaml", sweep.to_yaml()), (PROVENANCE, provenance.as_json(dict(told)))):
         path = folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if storage.read_bytes(path) != text.encode():
             storage.write_text(path, text)

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from .compaction import Shape, write_parts
+from .compaction import Shape, place_of, write_parts
 from .errors import SwatheError
+from .home import Home
 from .ledger import Reader, editing
-from .ledger.tables import url_of
 from .messages import Cause, TrialKey
 
 ENVIRONMENTAL = tuple(cause for cause in Cause if not cause.deterministic)
 
 
-def retry(folder: Path, trials: Sequence[TrialKey] = (), causes: Sequence[Cause] = ()) -> list[TrialKey]:
-    """Take back the outcomes of failed trials of the sweep in `folder`, and return these trials.
+def retry(home: Home, trials: Sequence[TrialKey] = (), causes: Sequence[Cause] = ()) -> list[TrialKey]:
+    """Take back the outcomes of failed trials of the sweep at `home`, and return these trials.
 
     Those named by `trials`, or all; of these the ones that failed for one of `causes`, by default those in `trials`
     whatever their cause, and otherwise those that their surroundings made fail. A retried trial has all its attempts
     again. Its earlier rows leave the ledger first and then the parts; a reader never sees them beside the new ones.
     Raises `SwatheError` when a driver is at work, a named trial has not failed, or none is left.
     """
-    reader = Reader(url_of(folder))
+    reader = Reader(home.ledger, None if home.in_folder else home.name)
     try:
-        with editing(url_of(folder), reader.name) as editor:
-            shape = Shape.read(reader.sweep())
-            write_parts(folder, editor, reader, shape)
+        with editing(home.ledger, reader.name) as editor:
+            record = reader.sweep()
+            shape, place = Shape.read(record), place_of(record, home.folder)
+            write_parts(place, editor, reader, shape)
             chosen = _choose(reader, trials, causes)
             editor.retry(chosen)
-            write_parts(folder, editor, reader, shape)
+            write_parts(place, editor, reader, shape)
             return chosen
     finally:
         reader.close()

@@ -17,11 +17,12 @@ from .cutoffs import Follower
 from .deadlines import NO_DEADLINES, Deadlines, Stopwatch
 from .errors import Interrupted, StorageError
 from .isolation import isolated, watched_threads
-from .layout import artifacts_path, checkpoints_path, log_path
+from .layout import artifacts_path, log_path
 from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from .outcomes import UnusableResult, cause_of, describe, read_result
 from .schema import MetricRow
 from .spec import Sweep
+from .states import States
 from .task import Fusible, StopTrial, Task, Trial
 
 AT_ITS_END = """
@@ -49,15 +50,21 @@ class RunContext:
     deadlines: Deadlines = NO_DEADLINES
     watched: str | None = None
     fusible: Fusible | None = None
+    results: str | None = None
 
     @property
     def told(self) -> tuple[tuple[str, ...], str]:
         """The objectives, and the metric that trials are pruned by."""
         return self.objectives, self.watched or self.objectives[0]
 
+    @property
+    def states(self) -> States:
+        """Where states are kept."""
+        return States(self.folder, self.results)
+
     @classmethod
-    def of(cls, sweep: Sweep, task: Task, folder: Path) -> RunContext:
-        """The context of `sweep`, whose results go to `folder`."""
+    def of(cls, sweep: Sweep, task: Task, folder: Path, results: str | None = None) -> RunContext:
+        """The context of `sweep`, whose results go to `folder`, or by way of it to the URI `results`."""
         device = "cuda:0" if sweep.resources.gpus else "cpu"
         deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
         return cls(
@@ -70,6 +77,7 @@ class RunContext:
             deadlines=deadlines,
             watched=sweep.watched,
             fusible=task.fusible,
+            results=results,
         )
 
 
@@ -91,7 +99,7 @@ class Ending(Enum):
 class Recorder:
     """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report; `last` holds objectives.
 
-    States go below `folder`, the sweep's, into one folder for each step. Once the trial has been stopped nothing more
+    Once the trial has been stopped nothing more
     is recorded, even if it swallows the `StopTrial`. One that is `leaving` has kept its state, and stops where it would
     report a later step: it may just as well have made its last report and be about to return.
     """
@@ -99,7 +107,7 @@ class Recorder:
     assignment: Assignment
     objectives: tuple[str, ...]
     watched: str
-    folder: Path
+    states: States
     add: Callable[[MetricRow], None]
     verdict: Callable[[], Verdict]
     stopwatch: Stopwatch
@@ -143,10 +151,9 @@ class Recorder:
         # Without a state the trial would start again at step 0; it is left to end.
         asked = verdict is Verdict.PAUSE and not self.leaving
         if state is not None and (asked or self.ending is Ending.RUNG):
-            checkpoints = checkpoints_path(self.folder, self.assignment.trial)
-            checkpoint.save(cast(checkpoint.State, state), checkpoints / str(step))
-            self.kept = True
-            self.leaving = self.ending is None
+            # A state that the store does not take is none: the trial would start again, so it rather goes on.
+            self.kept = self.states.keep(cast(checkpoint.State, state), self.assignment.trial, step)
+            self.leaving = self.ending is None and self.kept
         if self.ending is not None:
             raise StopTrial
 
@@ -188,7 +195,7 @@ class Runner:
     ) -> tuple[Outcome, list[threading.Thread]]:
         """The outcome of one trial, and the threads that it left running."""
         trial_key, context = assignment.trial, self.context
-        recorder = Recorder(assignment, *context.told, context.folder, add, verdict, Stopwatch(context.deadlines))
+        recorder = Recorder(assignment, *context.told, context.states, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
         started = time.time()
         result, error, left = self._call(lambda: context.train(handle), [handle], trial_key)
@@ -220,7 +227,7 @@ class Runner:
 
     def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
         trial, resume = assignment.trial, assignment.resume_from
-        folder = self.context.folder
+        folder, states = self.context.folder, self.context.states
         return Trial(
             assignment.params,
             name=str(trial),
@@ -228,7 +235,7 @@ class Runner:
             replicate=trial.replicate,
             device=self.context.device,
             sink=recorder,
-            restore=None if resume is None else lambda: checkpoint.load(checkpoints_path(folder, trial) / str(resume)),
+            restore=None if resume is None else lambda: states.load(trial, resume),
             artifacts=artifacts_path(folder, trial),
             share=self._share,
         )

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import storage, warming
-from .compaction import PART_ROWS, Shape, remove_remains, write_parts
+from . import warming
+from .compaction import PART_ROWS, Shape, place_of, remove_remains, write_parts
 from .cutting import Cutting
 from .events import (
     CancelRequested,
@@ -36,10 +36,11 @@ from .events import (
     WorkerLost,
 )
 from .faultpoints import reach
-from .layout import checkpoints_path
+from .home import Home
 from .ledger import CANCEL, DRAIN, Batch, Ledger, Owner, Reader
 from .messages import Loss, Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
 from .planning import plan_of, search_of
+from .results import Results
 from .schedule import ScheduleState
 from .search import Request
 
@@ -77,11 +78,12 @@ class Scheduler:
         self._ledger.claim(owner or Owner.here(), force=takeover)
         record = self._reader.sweep()
         self._shape = Shape.read(record)
+        self._results = Results(folder, place_of(record, folder))
         sweep = self._shape.sweep
         snapshot = self._ledger.snapshot(sweep.objectives[1:])
         self.search = search_of(sweep)
         self._state = ScheduleState.restore(plan_of(sweep, record.amendments, record.shapes), snapshot)
-        self._cutting = Cutting(sweep, self._state, folder)
+        self._cutting = Cutting(sweep, self._state, Home(folder.name, folder, url))
         self._warm = warming.remembered(sweep, record.warm)
         self._history: dict[str, list[Mapping[str, Scalar]]] = {
             cell: [each.params for each in found] for cell, found in self._warm.items()
@@ -146,16 +148,20 @@ class Scheduler:
         """Write the parts that are due (see `write_parts`); may run beside ticks, from another thread."""
         if not (everything or self.due()):
             return 0
+        if self._results.behind and not everything:
+            return 0
         self._compacted, self._fresh = self._clock(), 0
-        written = write_parts(self._folder, self._ledger, self._reader, self._shape)
+        return self._results.write(lambda: self._write(everything), everything)
+
+    def _write(self, everything: bool) -> int:
+        written = write_parts(self._results.place, self._ledger, self._reader, self._shape)
         if everything:
-            remove_remains(self._folder, self._reader)
+            remove_remains(self._results.place, self._reader)
         return written
 
     def close(self) -> None:
         """Let go of the ledger; nothing of a finished sweep is to be started again."""
-        if self._finished:
-            storage.remove_tree(self._folder / "checkpoints")
+        self._results.close(finished=self._finished)
         self._ledger.close()
         self._reader.close()
 
@@ -238,11 +244,11 @@ class Scheduler:
             if pause.outcome.kept:
                 self._keeping.add(pause.outcome.trial)
                 assert pause.outcome.steps is not None, "a state is kept at a step"
-                storage.remove_earlier(checkpoints_path(self._folder, pause.outcome.trial), pause.outcome.steps)
+                self._results.remove_states(pause.outcome.trial, before=pause.outcome.steps)
         for record, _ in batch.outcomes:
             if record.outcome.trial in self._keeping:
                 self._keeping.discard(record.outcome.trial)
-                storage.remove_tree(checkpoints_path(self._folder, record.outcome.trial))
+                self._results.remove_states(record.outcome.trial)
 
     # Out
 

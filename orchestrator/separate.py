@@ -45,6 +45,7 @@ class Job:
     quiet: bool
     search_path: tuple[str, ...]
     assignment: Assignment
+    results: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ class Ears:
     verdict: Callable[[], Verdict]
 
 
-def runner_of(sweep: Sweep, task: Task, folder: Path) -> tuple[Runner | SeparateRunner, RunContext]:
+def runner_of(
+    sweep: Sweep, task: Task, folder: Path, results: str | None = None
+) -> tuple[Runner | SeparateRunner, RunContext]:
     """What runs the trials of `sweep`, in this process or each in its own, and their context."""
-    context = RunContext.of(sweep, task, folder)
+    context = RunContext.of(sweep, task, folder, results)
     # A command is a process of its own already.
     if sweep.isolate == "process" and sweep.command is None:
         return SeparateRunner(sweep, context), context
@@ -141,7 +144,10 @@ class SeparateRunner:
 
     def _job(self, assignment: Assignment) -> Job:
         context = self.context
-        return Job(self.sweep.to_yaml(), self.sweep.root, context.folder, context.quiet, tuple(sys.path), assignment)
+        words = tuple(sys.path)
+        return Job(
+            self.sweep.to_yaml(), self.sweep.root, context.folder, context.quiet, words, assignment, context.results
+        )
 
     def _follow(self, pipe: Connection, group: Group, ears: Ears) -> Outcome | None:
         """Take in what the process says until its trial has ended; None when it ended without saying how."""

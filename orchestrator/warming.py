@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .compaction import Shape, Tables, read_tables, row_params
 from .errors import SpecError
-from .ledger import Reader
-from .ledger.tables import url_of
+from .home import Home
+from .ledger import Reader, shown
 from .messages import Cause, Scalar, State
 from .schedule import Decision, Observation, observed
 from .schema import METRIC
@@ -28,14 +27,14 @@ class Found(NamedTuple):
     seen: Observation
 
 
-def copy(sweep: Sweep, directory: Path) -> list[dict[str, Any]]:
-    """The results of the sweeps in `directory` that `sweep` starts from, ready for JSON.
+def copy(sweep: Sweep, home: Home) -> list[dict[str, Any]]:
+    """The results of the sweeps beside `home` that `sweep` starts from, ready for JSON.
 
     Raises `SpecError` for a sweep that is not there, measured something else, or has nothing in the space of this one.
     """
     copied: list[dict[str, Any]] = []
     for name in sweep.warm_start or ():
-        found = list(_findings(sweep, directory / name))
+        found = list(_findings(sweep, home.sibling(name)))
         if not any(_point(sweep, cell, each.params) for cell in sweep.cells for each in found):
             raise SpecError(
                 f"warm_start names {name}, but none of its {len(found)} configurations with a result lies in the space "
@@ -58,25 +57,26 @@ def remembered(sweep: Sweep, copied: Iterable[Mapping[str, Any]]) -> dict[str, l
     return known
 
 
-def _findings(sweep: Sweep, folder: Path) -> Iterable[Found]:
-    if not (folder / "ledger.db").is_file():
-        raise SpecError(f"warm_start names {folder.name}, but there is no sweep in {folder}; check the name, or --dir")
-    reader = Reader(url_of(folder))
+def _findings(sweep: Sweep, home: Home) -> Iterable[Found]:
+    if not home.exists():
+        place = home.folder if home.in_folder else shown(home.ledger)
+        raise SpecError(f"warm_start names {home.name}, but there is no sweep in {place}; check the name, or --dir")
+    reader = Reader(home.ledger, None if home.in_folder else home.name)
     try:
         shape = Shape.read(reader.sweep())
     finally:
         reader.close()
-    columns = [_column(sweep, shape, objective, folder) for objective in sweep.objectives]
-    return _grouped(read_tables(folder), shape, columns)
+    columns = [_column(sweep, shape, objective, home.name) for objective in sweep.objectives]
+    return _grouped(read_tables(home), shape, columns)
 
 
-def _column(sweep: Sweep, shape: Shape, objective: str, folder: Path) -> str:
+def _column(sweep: Sweep, shape: Shape, objective: str, name: str) -> str:
     if objective == shape.sweep.objective:
         return "value"
     if objective in shape.metrics:
         return METRIC + objective
     raise SpecError(
-        f"warm_start names {folder.name}, whose metrics are {', '.join(shape.metrics)}, but {sweep.name} optimises "
+        f"warm_start names {name}, whose metrics are {', '.join(shape.metrics)}, but {sweep.name} optimises "
         f"{objective}; leave it out, or optimise one of those"
     )
 

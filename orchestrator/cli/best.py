@@ -45,7 +45,7 @@ def command(name: str, directory: Path, json: bool) -> None:
     left out. With several metrics the Pareto front is shown.
     """
     with opened(name, directory) as sweep:
-        trials = load.trials(sweep.folder)
+        trials = load.trials(sweep.home)
         if len(sweep.sweep.objectives) > 1:
             rows = pareto.fronts(trials, sweep.sweep.directions)
             described, tell = front.described(sweep.sweep, rows), partial(front.show_front, sweep.sweep, rows)

@@ -9,7 +9,6 @@ import click
 
 from ..errors import SwatheError
 from ..ledger import CANCEL, ask_driver
-from ..ledger.tables import url_of
 from ..messages import Cause
 from .opening import Opened, opened, refuse_idle
 from .options import directory_option, name_argument
@@ -29,7 +28,7 @@ def command(name: str, directory: Path) -> None:
     """End a sweep at once: its running trials are killed and fail as cancelled, which `swathe retry` reverses."""
     with opened(name, directory) as sweep:
         refuse_idle(sweep)
-        ask_driver(url_of(sweep.folder), sweep.record.name, CANCEL)
+        ask_driver(sweep.home.ledger, sweep.record.name, CANCEL)
         _wait(sweep)
         killed = len(sweep.reader.failed([Cause.CANCELLED]))
         remedy = f"`swathe retry {sweep.handle}` lets them wait again" if killed else "none was running"
@@ -38,7 +37,7 @@ def command(name: str, directory: Path) -> None:
 
 def _wait(sweep: Opened) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while sweep.reader.sweep().live(time.time()):
+    while sweep.reader.sweep().live():
         if time.monotonic() > deadline:
             owner = sweep.record.owner
             raise NotCancelled(

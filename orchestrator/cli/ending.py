@@ -52,7 +52,7 @@ def _tell_tolerance(opened: Opened, now: Standing, finished: Finished) -> None:
 
 
 def _tell_results(opened: Opened) -> None:
-    trials = load.trials(opened.folder)
+    trials = load.trials(opened.home)
     if len(opened.sweep.objectives) > 1:
         _tell_front(opened, trials)
     elif rows := best_rows(opened, trials):
@@ -61,7 +61,7 @@ def _tell_results(opened: Opened) -> None:
         if len(rows) > MOST_CELLS:
             click.echo(f"and {len(rows) - MOST_CELLS} more: `swathe best {opened.handle}`")
     show_verdict(opened.sweep, trials)
-    click.echo(f"\nreport: {near(report.write(opened.folder))}")
+    click.echo(f"\nreport: {near(report.write(opened.home))}")
 
 
 def _tell_front(opened: Opened, trials: pd.DataFrame) -> None:

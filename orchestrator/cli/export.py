@@ -20,5 +20,5 @@ from .saving import TABLES, TARGETS, save
 def command(name: str, target: str, output: Path, table: str, directory: Path) -> None:
     """Write one table of a sweep as one file."""
     with opened(name, directory) as sweep:
-        rows = save(sweep.folder, table, target, output)
+        rows = save(sweep.home, table, target, output)
     click.echo(f"{rows} rows of {table} in {output}")

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from ..errors import SwatheError
-from .opening import Opened, folders, opened_folder
+from ..home import Home
+from .opening import Opened, homes, opened_home
 from .options import directory_option, json_option
 from .printing import as_json, moment, number, show, table, timestamp
 from .standing import standing
@@ -19,7 +20,7 @@ from .standing import standing
 @json_option
 def command(directory: Path, json: bool) -> None:
     """List the sweeps of a folder."""
-    rows = [_row(folder) for folder in folders(directory)]
+    rows = [_row(home) for home in homes(directory)]
     if json:
         click.echo(as_json(rows))
     elif rows:
@@ -28,13 +29,13 @@ def command(directory: Path, json: bool) -> None:
         click.echo(f"No sweep in {directory}; start one with `swathe run SPEC`.")
 
 
-def _row(folder: Path) -> dict[str, Any]:
+def _row(home: Home) -> dict[str, Any]:
     try:
-        with opened_folder(folder) as sweep:
+        with opened_home(home) as sweep:
             return _described(sweep)
     except SwatheError as error:
         # One broken ledger must not hide the others.
-        return {"name": folder.name, "folder": folder, "status": "unreadable", "error": str(error)}
+        return {"name": home.name, "folder": home.folder, "status": "unreadable", "error": str(error)}
 
 
 def _described(opened: Opened) -> dict[str, Any]:

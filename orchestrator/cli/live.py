@@ -8,13 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 from rich.live import Live
 
+from ..home import Home
 from ..ledger import Reader
-from ..ledger.tables import url_of
 from ..spec import Sweep
 from .pace import Pace, View
 from .picture import STOPPING, frame
@@ -129,13 +128,13 @@ class Display:
         if self._face is not None:
             self._face.close()
 
-    def started(self, folder: Path) -> None:
+    def started(self, home: Home) -> None:
         """The sweep has its folder; begin to show it."""
         # Bound to the stream of now: a trial in this process turns standard output elsewhere while it runs.
         terminal = console()
         drawable = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
         self._face = Picture(terminal) if drawable else Lines(terminal)
-        reader = Reader(url_of(folder.resolve()), folder.name)
+        reader = Reader(home.ledger, home.name)
         self._thread = threading.Thread(target=self._watch, args=(reader, self._face), name="swathe-display")
         self._thread.start()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from ..layout import log_path
-from .opening import Opened, opened, opened_folder
+from ..storage import Place, Remote, read_bytes
+from .opening import Opened, opened, opened_home
 from .options import directory_option, name_argument
 from .printing import near, warn
 from .retry import key_of
@@ -33,13 +34,28 @@ def command(name: str, trial: str, follow: bool, directory: Path) -> None:
         def ended() -> bool:
             return not follow or sweep.reader.state_of(key) is not None or not _running(sweep)
 
-        if not _copy(path, ended):
-            warn(f"{near(path)} does not exist: trial {key} has printed nothing, or it has not begun")
+        if not path.is_file() and sweep.record.results is not None:
+            path = log_path(sweep.place, key)
+        if not (_copy(path, ended) if isinstance(path, Path) else _copy_object(path, ended)):
+            warn(f"{_told(path)} does not exist: trial {key} has printed nothing, or it has not begun")
 
 
 def _running(sweep: Opened) -> bool:
-    with opened_folder(sweep.folder) as now:
+    with opened_home(sweep.home) as now:
         return now.condition == "running"
+
+
+def _copy_object(place: Remote, ended: Callable[[], bool]) -> bool:
+    """Print an object of a store once it is there, and what is added to it; False when it never existed."""
+    shown = 0
+    while True:
+        last = ended()
+        content = read_bytes(place)
+        click.echo((content or b"")[shown:].decode(errors="replace"), nl=False)
+        shown = len(content or b"")
+        if last:
+            return content is not None
+        time.sleep(POLL_SECONDS)
 
 
 def _copy(path: Path, ended: Callable[[], bool]) -> bool:
@@ -58,3 +74,7 @@ def _copy(path: Path, ended: Callable[[], bool]) -> bool:
         if last:
             return path.is_file()
         time.sleep(POLL_SECONDS)
+
+
+def _told(path: Place) -> str:
+    return near(path) if isinstance(path, Path) else str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -10,14 +11,17 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import SwatheError
-from ..ledger import Reader, SweepRecord
-from ..ledger.tables import url_of
-from ..ledger.writing import HEARTBEAT_LIMIT
+from ..home import Home
+from ..ledger import HEARTBEAT_LIMIT, Reader, SweepRecord, names_in, shown
 from ..spec import Sweep, parse
-from .options import DIRECTORY
+from .options import DIRECTORY, chosen_ledger
 from .printing import near
+
+if TYPE_CHECKING:
+    from ..storage import Place
 
 LEDGER = "ledger.db"
 
@@ -34,9 +38,22 @@ class NotRunning(SwatheError):
 class Opened:
     """A sweep on disk: where it is, what its ledger says of it, and how to read on."""
 
-    folder: Path
+    home: Home
     reader: Reader
     record: SweepRecord
+
+    @property
+    def folder(self) -> Path:
+        """Its folder on this machine; that of a sweep with a shared ledger need not be there."""
+        return self.home.folder
+
+    @property
+    def place(self) -> Place:
+        """Where its results are."""
+        # Costs an import of Arrow.
+        from ..storage import place_of
+
+        return place_of(self.record.results) if self.record.results else self.folder
 
     @cached_property
     def sweep(self) -> Sweep:
@@ -46,15 +63,19 @@ class Opened:
     @property
     def handle(self) -> str:
         """What to type for this sweep where the working directory is this one: its name, or the path of its folder."""
+        if not self.home.in_folder:
+            # How the ledger was named goes for the next command, too; its URL may hold a password.
+            return (
+                f"{shlex.quote(self.home.name)} --ledger ..." if "SWATHE_LEDGER" not in os.environ else self.home.name
+            )
         bare = self.folder.parent == DIRECTORY.resolve()
         return shlex.quote(self.folder.name if bare else near(self.folder))
 
     @property
     def condition(self) -> str:
         """running, finished, drained, or interrupted: begun, and nobody is at work on it."""
-        now = time.time()
-        begins = self.record.status == "new" and now - self.record.created <= HEARTBEAT_LIMIT
-        if begins or self.record.live(now):
+        begins = self.record.status == "new" and time.time() - self.record.created <= HEARTBEAT_LIMIT
+        if begins or self.record.live():
             return "running"
         return "interrupted" if self.record.status in ("new", "running") else self.record.status
 
@@ -62,24 +83,44 @@ class Opened:
 @contextmanager
 def opened(name: str, directory: Path) -> Iterator[Opened]:
     """The sweep `name` of `directory`, or the one whose folder is the path `name`. Raises `UnknownSweep`."""
-    with opened_folder(find(name, directory)) as sweep:
+    with opened_home(home_of(name, directory)) as sweep:
         yield sweep
 
 
 @contextmanager
-def opened_folder(folder: Path) -> Iterator[Opened]:
-    """The sweep in `folder`. Raises `LedgerError` when its ledger cannot be read."""
-    folder = folder.resolve()
-    reader = Reader(url_of(folder))
+def opened_home(home: Home) -> Iterator[Opened]:
+    """The sweep at `home`. Raises `LedgerError` when its ledger cannot be read."""
+    reader = Reader(home.ledger, None if home.in_folder else home.name)
     try:
-        yield Opened(folder, reader, reader.sweep())
+        yield Opened(home, reader, reader.sweep())
     finally:
         reader.close()
 
 
+def home_of(name: str, directory: Path) -> Home:
+    """Where the sweep `name` is, in the chosen ledger or in a folder. Raises `UnknownSweep`."""
+    url = chosen_ledger()
+    if url is None:
+        return Home.of(find(name, directory))
+    known = names_in(url)
+    if name not in known:
+        nearest = get_close_matches(name, known, n=1, cutoff=0.0)
+        remedy = f"did you mean `{nearest[0]}`?" if nearest else "it holds none"
+        raise UnknownSweep(f"there is no sweep {name!r} in ledger {shown(url)}; {remedy}")
+    return Home.at(directory, name, url)
+
+
+def homes(directory: Path) -> list[Home]:
+    """Where all sweeps are, in the chosen ledger or in a folder, by name."""
+    url = chosen_ledger()
+    if url is None:
+        return [Home.of(folder) for folder in folders(directory)]
+    return [Home.at(directory, name, url) for name in names_in(url)]
+
+
 def refuse_idle(sweep: Opened) -> None:
     """Raise `NotRunning` when nobody is at work on the sweep."""
-    if not sweep.record.live(time.time()):
+    if not sweep.record.live():
         raise NotRunning(
             f"{sweep.record.name} is {sweep.condition}, and nobody is at work on it; `swathe list` shows what runs"
         )

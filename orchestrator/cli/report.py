@@ -20,10 +20,10 @@ def command(name: str, directory: Path, show: bool) -> None:
     Of a sweep that has not ended it is provisional.
     """
     with opened(name, directory) as sweep:
-        folder = sweep.folder
+        home = sweep.home
     from ...analysis import report
 
-    path = report.write(folder)
+    path = report.write(home)
     click.echo(path)
     if show:
         click.launch(str(path))

@@ -95,7 +95,7 @@ def _params(opened: Opened, trial: TrialKey) -> dict[str, Any]:
 
 def _recorded(opened: Opened, trial: TrialKey) -> Mapping[str, Any] | None:
     """The trial's row of the results, or None when it has not ended."""
-    trials = load.tables(opened.folder)[0]
+    trials = load.tables(opened.home)[0]
     names = trials["trial"].to_pylist()
     return trials.slice(names.index(str(trial)), 1).to_pylist()[0] if str(trial) in names else None
 

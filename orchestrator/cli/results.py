@@ -42,9 +42,9 @@ def command(name: str, directory: Path, limit: int | None, **forms: Any) -> None
             case ["hash"]:
                 _print_hash(sweep)
             case ["parquet"]:
-                click.echo(f"{save(sweep.folder, 'trials', 'parquet', forms['parquet'])} trials in {forms['parquet']}")
+                click.echo(f"{save(sweep.home, 'trials', 'parquet', forms['parquet'])} trials in {forms['parquet']}")
             case ["csv"]:
-                click.echo(as_csv(load.trials(sweep.folder).iloc[:limit]), nl=False)
+                click.echo(as_csv(load.trials(sweep.home).iloc[:limit]), nl=False)
             case ["json"]:
                 click.echo(as_json(_rows(sweep)[:limit]))
             case _:
@@ -54,12 +54,12 @@ def command(name: str, directory: Path, limit: int | None, **forms: Any) -> None
 def _rows(opened: Opened) -> list[dict[str, Any]]:
     """The ended trials as plain mappings, by cell in the order of the grid, configuration and replicate."""
     place = {cell.key: cell.index for cell in opened.sweep.cells}
-    rows = load.tables(opened.folder)[0].to_pylist()
+    rows = load.tables(opened.home)[0].to_pylist()
     return sorted(rows, key=lambda row: (place[row["cell"]], row["configuration"], row["replicate"]))
 
 
 def _print_hash(opened: Opened) -> None:
-    trials, metrics = load.tables(opened.folder)
+    trials, metrics = load.tables(opened.home)
     sweep = opened.sweep
     total = len(sweep.cells) * sweep.per_cell * sweep.seeds
     if opened.record.status == "budget":

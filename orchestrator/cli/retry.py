@@ -31,7 +31,7 @@ class NoSuchTrial(SwatheError):
 def command(name: str, trials: tuple[str, ...], causes: tuple[str, ...], directory: Path) -> None:
     """Let failed trials of a stopped sweep wait again, all or the given ones; the next `swathe run` runs them."""
     with opened(name, directory) as sweep:
-        chosen = retry(sweep.folder, [key_of(each) for each in trials], [Cause(each) for each in causes])
+        chosen = retry(sweep.home, [key_of(each) for each in trials], [Cause(each) for each in causes])
         some = f"{len(chosen)} trials wait" if len(chosen) > 1 else f"trial {chosen[0]} waits"
         click.echo(f"{sweep.record.name}: {some} again; `swathe run` with the sweep's spec goes on with it")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,12 +12,13 @@ import click
 from .. import driver
 from ..changes import Changes
 from ..driver import Launch
+from ..home import Home
 from ..looking import Look
 from ..spec import Sweep, load
 from . import INTERRUPTED
 from .live import Display
-from .opening import opened_folder
-from .options import directory_option, set_option, spec_argument
+from .opening import opened_home
+from .options import chosen_ledger, directory_option, set_option, spec_argument
 from .plan import trials
 from .printing import near, warn
 from .standing import standing
@@ -34,6 +36,7 @@ MOST_CHANGES = 20
 )
 @click.option("--workers", type=int, help="How many workers; as many as fit when left out.")
 @directory_option
+@click.option("--results", metavar="URI", help="Where results go instead of the folder, such as s3://bucket/prefix.")
 @set_option
 @click.option("--takeover", is_flag=True, help="Replace another driver of the sweep, though it may be alive.")
 @click.option("--accept-changes", is_flag=True, help="Go on though code or packages have changed; this is noted.")
@@ -57,6 +60,7 @@ def command(
     for text in sweep.warnings:
         warn(text)
     launch["decide"] = _decide
+    launch["ledger"] = chosen_ledger()
     launch["accept"] = (lambda changed: True) if accept_changes else _ask
     if branch is not None:
         launch["origin"] = sweep.name
@@ -64,12 +68,12 @@ def command(
     context.exit(run(sweep, Launch(**launch)))  # type: ignore[arg-type]
 
 
-def _decide(folder: Path, sweep: Sweep) -> Look:
+def _decide(home: Home, sweep: Sweep) -> Look:
     """Look whether the sweep is decided, and say so."""
     # Pandas takes a second to import, and most sweeps are never looked at.
     from ...analysis.deciding import decide
 
-    seen = decide(folder, sweep)
+    seen = decide(home, sweep)
     words = ", ".join(f"{group} {verdict}" for group, verdict in seen.verdicts.items())
     ends = "decided" if seen.decided else "the last look" if seen.seeds == sweep.most_seeds else "more seeds"
     click.echo(f"look after {seen.seeds} of at most {sweep.most_seeds} seeds: {words}; {ends}")
@@ -90,10 +94,11 @@ def _ask(changed: Changes) -> bool:
 def run(sweep: Sweep, launch: Launch) -> int:
     """Run `sweep` and show it; returns the exit code."""
     with Display(sweep, _workers(sweep, launch)) as display:
+        home = _resolved(launch.home(sweep.name))
 
-        def started(folder: Path) -> None:
-            _introduce(sweep, folder, launch.origin)
-            display.started(folder)
+        def started(_: Path) -> None:
+            _introduce(sweep, home, launch.origin)
+            display.started(home)
 
         try:
             finished = driver.run(sweep, launch, started, display.stopping)
@@ -105,15 +110,19 @@ def run(sweep: Sweep, launch: Launch) -> int:
     # Pandas and the figures of the report take seconds to import, and trials need not wait for them.
     from .ending import tell_ending
 
-    with opened_folder(finished.folder) as opened:
+    with opened_home(home) as opened:
         tell_ending(opened, finished)
     return finished.exit_code
 
 
-def _introduce(sweep: Sweep, folder: Path, origin: str | None) -> None:
+def _resolved(home: Home) -> Home:
+    return replace(home, folder=home.folder.resolve()) if not home.in_folder else Home.of(home.folder.resolve())
+
+
+def _introduce(sweep: Sweep, home: Home, origin: str | None) -> None:
     size = f"{len(sweep.cells)} cells x {sweep.per_cell} configurations x {sweep.seeds} seeds = {trials(sweep)} trials"
-    click.echo(f"{sweep.name}: {size}, in {near(folder)}")
-    with opened_folder(folder) as opened:
+    click.echo(f"{sweep.name}: {size}, in {near(home.folder)}")
+    with opened_home(home) as opened:
         decided = standing(sweep, opened.reader.progress()).counts.decided
     if origin is not None and not decided:
         click.echo(f"nothing of {origin} is reused: its code, packages or spec were others")

@@ -9,18 +9,19 @@ import pandas as pd
 
 from ...analysis import load
 from ..errors import SwatheError
+from ..home import Home
 from ..storage import write_table, write_text
 
 TABLES = ("trials", "metrics")
 TARGETS = ("parquet", "csv")
 
 
-def save(folder: Path, table: str, target: str, output: Path) -> int:
-    """Write one table of the sweep in `folder` to the file `output`; returns its number of rows.
+def save(home: Home, table: str, target: str, output: Path) -> int:
+    """Write one table of a sweep to the file `output`; returns its number of rows.
 
     Raises `SwatheError` when the file cannot be written.
     """
-    content = load.tables(folder)[TABLES.index(table)]
+    content = load.tables(home)[TABLES.index(table)]
     try:
         if target == "parquet":
             write_table(output.absolute().parent, output.name, content)
@@ -36,7 +37,7 @@ def as_csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def records(folder: Path, table: str = "trials", limit: int | None = None) -> list[dict[str, Any]]:
+def records(home: Home | Path, table: str = "trials", limit: int | None = None) -> list[dict[str, Any]]:
     """The first `limit` rows of a table as plain mappings."""
-    content = load.tables(folder)[TABLES.index(table)]
+    content = load.tables(home)[TABLES.index(table)]
     return content.slice(0, limit).to_pylist()

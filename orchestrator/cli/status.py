@@ -91,14 +91,14 @@ def _failure(opened: Opened, failure: Failure) -> dict[str, Any]:
     # Costs an import of Arrow, so only sweeps with failures pay for it.
     from ..layout import log_path
 
-    log = log_path(opened.folder, failure.trial)
+    log = log_path(opened.place, failure.trial)
     return {
         "trial": str(failure.trial),
         "cause": failure.cause.value,
         "attempt": failure.attempt,
         "params": failure.params,
         "message": last_line(failure.error),
-        "log": log if log.exists() else None,
+        "log": str(log) if not isinstance(log, Path) else log if log.exists() else None,
         "rerun": f"swathe rerun {opened.handle} {failure.trial}",
     }
 
@@ -146,5 +146,5 @@ def show_failures(opened: Opened, now: Standing, failures: tuple[Failure, ...]) 
         show(Padding(Text(each["message"]), (0, 0, 0, 4)))
         # As they are, however long, so that they can be copied.
         if each["log"]:
-            click.echo(f"    log:   {near(each['log'])}")
+            click.echo(f"    log:   {near(each['log']) if isinstance(each['log'], Path) else each['log']}")
         click.echo(f"    again: {each['rerun']}")

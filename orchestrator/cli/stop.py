@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from ..ledger import DRAIN, ask_driver
-from ..ledger.tables import url_of
 from .opening import opened, refuse_idle
 from .options import directory_option, name_argument
 
@@ -19,7 +18,7 @@ def command(name: str, directory: Path) -> None:
     """Ask the driver of a sweep to drain: running trials finish, nothing new starts."""
     with opened(name, directory) as sweep:
         refuse_idle(sweep)
-        ask_driver(url_of(sweep.folder), sweep.record.name, DRAIN)
+        ask_driver(sweep.home.ledger, sweep.record.name, DRAIN)
         click.echo(
             f"{sweep.record.name}: draining: running trials finish, nothing new starts; "
             f"`swathe status {sweep.handle}` says when it has, `swathe cancel {sweep.handle}` ends it at once"

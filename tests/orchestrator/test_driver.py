@@ -11,6 +11,7 @@ from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.driver import Finished, Launch, run
 from swathe.orchestrator.errors import SpecError, SwatheError, TaskError
+from swathe.orchestrator.home import Home
 from swathe.orchestrator.ledger import Reader
 from swathe.orchestrator.ledger.tables import url_of
 from swathe.orchestrator.loading import load_task
@@ -188,7 +189,7 @@ def run_with_deaths(sweep, directory: Path, ran: list[str], after: int) -> Finis
     try:
         Worker("w", Runner(context), exchange).run()
         scheduler.compact(everything=True)
-        return driver._finish(sweep, folder, "finished")
+        return driver._finish(sweep, Home.of(folder), "finished")
     finally:
         scheduler.close()
 
