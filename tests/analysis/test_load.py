@@ -4,7 +4,7 @@ import pytest
 
 from swathe.analysis import load
 from swathe.orchestrator import schema
-from swathe.orchestrator.errors import NotYetSupported, SwatheError
+from swathe.orchestrator.errors import SwatheError
 
 LAYOUT = schema.trials({"width": "int", "lr": "float", "form": "str"}, ["accuracy"])
 
@@ -48,9 +48,9 @@ def test_a_missing_folder_is_named(tmp_path):
         load.metrics(f"file://{tmp_path}/absent")
 
 
-def test_other_schemes_are_refused():
-    with pytest.raises(NotYetSupported, match="s3://"):
-        load.trials("s3://bucket/sweep")
+def test_what_needs_a_folder_refuses_other_schemes():
+    with pytest.raises(SwatheError, match="s3://"):
+        load.folder("s3://bucket/sweep")
 
 
 def test_a_uri_names_its_folder(tmp_path):

@@ -101,19 +101,19 @@ def test_an_error_of_the_user_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     class Refused(SwatheError):
         exit_code = 7
 
-    monkeypatch.setattr("swathe.orchestrator.cli.listing.folders", fail_with(Refused("this; do that")))
+    monkeypatch.setattr("swathe.orchestrator.cli.listing.homes", fail_with(Refused("this; do that")))
     shown = CliRunner().invoke(cli.swathe, ["list"])
     assert (shown.exit_code, shown.stderr, shown.stdout) == (7, "Error: this; do that\n", "")
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swathe.orchestrator.cli.listing.folders", fail_with(ZeroDivisionError("a defect")))
+    monkeypatch.setattr("swathe.orchestrator.cli.listing.homes", fail_with(ZeroDivisionError("a defect")))
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(cli.swathe, ["list"], catch_exceptions=False)
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swathe.orchestrator.cli.listing.folders", fail_with(KeyboardInterrupt()))
+    monkeypatch.setattr("swathe.orchestrator.cli.listing.homes", fail_with(KeyboardInterrupt()))
     assert CliRunner().invoke(cli.swathe, ["list"]).exit_code == 130
 
 
