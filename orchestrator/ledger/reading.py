@@ -35,6 +35,7 @@ class SweepRecord:
     spent: float
     warm: tuple[Mapping[str, Any], ...] = ()
     shapes: Mapping[str, Any] | None = None
+    crew: Mapping[str, Any] | None = None
 
     def live(self, now: float) -> bool:
         """Whether a driver is at work on it."""
@@ -138,6 +139,7 @@ class Reader:
             spent=row.spent,
             warm=tuple(row.warm),
             shapes=row.shapes,
+            crew=row.crew,
         )
 
     def progress(self) -> Progress:
