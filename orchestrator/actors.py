@@ -24,6 +24,7 @@ from .scheduler import Scheduler
 from .separate import runner_of
 from .spec import Sweep, parse
 from .watchdog import ROUND_SECONDS, NoteFile, watchdog_of
+from .where import Where
 from .worker import Worker, this_process
 
 STARTS_IN_VAIN = 3
@@ -52,7 +53,7 @@ class SchedulerActor:
         self._mailbox = Mailbox(self._scheduler)
         self._crew = crew
         self._working_directory = working_directory
-        self._watchdog = watchdog_of(sweep_of(self._folder), self._folder)
+        self._watchdog = watchdog_of(sweep_of(_where(self._folder)), self._folder)
         self._alive = crew.count
         self._joined: set[str] = set()
         self._workers: set[Any] = set()
@@ -145,18 +146,22 @@ class WorkerActor:
         reach("worker.started")
         os.chdir(self._working_directory)
         with pinned_threads(max(1, int(self._cpus))):
-            sweep = sweep_of(self._folder)
+            sweep = sweep_of(_where(self._folder))
             runner, context = runner_of(sweep, task_of(sweep), self._folder)
             note = NoteFile(self._folder, self._name)
             ray.get(scheduler.join.remote(this_process(self._name, context.device)))
             return Worker(self._name, runner, lambda push: ray.get(scheduler.exchange.remote(push)), note=note).run()
 
 
-def sweep_of(folder: Path) -> Sweep:
-    """The sweep in a folder, as its ledger knows it."""
-    with closing(Reader(url_of(folder), folder.name)) as reader:
+def sweep_of(where: Where) -> Sweep:
+    """A sweep as its ledger knows it."""
+    with closing(Reader(where.ledger, where.name)) as reader:
         record = reader.sweep()
     return parse(record.spec, source="ledger", root=Path(record.root))
+
+
+def _where(folder: Path) -> Where:
+    return Where(url_of(folder), str(folder.parent), folder.name)
 
 
 def first_line(error: BaseException) -> str:

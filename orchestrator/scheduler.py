@@ -268,6 +268,7 @@ class Scheduler:
             return
         self._committed = self._clock()
         self._finished = self._finished or batch.status == "finished"
+        self._heard.update(batch.heard)
         self._partial -= {record.outcome.trial for record, _ in outcomes}
         self._clear_checkpoints(batch)
         self._fresh += len(outcomes) + sum(blob.count for _, blob in rows)

@@ -155,11 +155,11 @@ class ScheduleState:
 
     @property
     def demand(self) -> int:
-        """How many workers could be at work: those that are, and one for each lease that waits."""
+        """How many workers could be at work: those that are, and one for each lease that waits. One is always there."""
         if self.closed or self.draining:
             return len(self._workforce.holders)
         waiting = self._queue.leases(lambda trial: self._cells[trial.cell].seconds)
-        return len(self._workforce.holders) + waiting + self._packs.leases
+        return max(1, len(self._workforce.holders) + waiting + self._packs.leases)
 
     # Events
 
@@ -209,6 +209,8 @@ class ScheduleState:
         return [each for outcome in outcomes for each in self._decide(outcome, lease, worker)]
 
     def _keep(self, worker: str, held: Held) -> None:
+        if self._workforce.holds(worker, held.lease):
+            return
         found = (self._packs if held.fused else self._queue).withdraw(held.trials)
         # What waits no more is decided, or somebody else's by now.
         attempts = {trial: self._charges.get(trial, 0) + 1 for trial in held.trials if trial in found}
