@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..orchestrator.actors import first_line
 from ..orchestrator.mailbox import Mailbox
-from ..orchestrator.messages import Cause, Loss, Push, WorkerInfo
+from ..orchestrator.messages import Cause, Loss, Push, Reply, WorkerInfo
 from ..orchestrator.where import Where
 from . import nodes
 from .workers import ClusterWorker, Warden, worker_name
@@ -64,6 +64,7 @@ class Post:
     info: WorkerInfo | None = None
     node: str = ""
     push: Push | None = None
+    lease: bool = False
     busy: float = 0.0
     leaving: bool = False
     ended: bool = False
@@ -108,9 +109,13 @@ class Fleet:
     def heard(self, push: Push) -> None:
         """A worker has spoken."""
         if (post := self._posts.get(push.worker)) is not None:
-            post.push = push
-            if not push.wants_lease:
-                post.busy = time.monotonic()
+            post.push, post.busy = push, time.monotonic()
+            post.lease = not push.wants_lease
+
+    def answered(self, worker: str, reply: Reply) -> None:
+        """A worker has been given something, or nothing."""
+        if (post := self._posts.get(worker)) is not None:
+            post.lease = post.lease or reply.lease is not None
 
     def left(self, worker: str) -> None:
         """A worker ends of its own accord."""
@@ -298,7 +303,7 @@ class Fleet:
 
 
 def _idle(post: Post) -> bool:
-    return post.push is not None and post.push.wants_lease
+    return post.push is not None and not post.lease
 
 
 def _described(post: Post) -> Mapping[str, Any]:

@@ -59,7 +59,9 @@ class ClusterScheduler:
         if push.wants_lease:
             await self._fleet.gathered(push.worker)
         self._fleet.heard(push)
-        return await self._mailbox.exchange(push)
+        reply = await self._mailbox.exchange(push)
+        self._fleet.answered(push.worker, reply)
+        return reply
 
     async def leave(self, worker: str, clean: bool) -> None:
         """A worker ends of its own accord."""

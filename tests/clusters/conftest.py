@@ -32,7 +32,7 @@ address: {address}
 namespace: tests
 results: {results}
 environment:
-  variables: [SWATHE_TEST_VALUE, SWATHE_TEST_RAN]
+  variables: [SWATHE_TEST_VALUE, SWATHE_TEST_RAN, SWATHE_TEST_STEP]
 """
 
 
