@@ -54,7 +54,8 @@ def told(resource: str, amount: float) -> str:
 def _holders(resource: str) -> list[tuple[str, float]]:
     """Who holds a resource, by how much of it: sweeps by their names, other actors by theirs or their class."""
     found: dict[str, float] = {}
-    for actor in ray_state.list_actors(filters=[("state", "=", "ALIVE")], detail=True, limit=1000):
+    here = ray.get_runtime_context().gcs_address
+    for actor in ray_state.list_actors(here, filters=[("state", "=", "ALIVE")], detail=True, limit=1000):
         much = (actor.required_resources or {}).get(resource, 0.0)
         if much:
             parts = (actor.name or "").split("/")
