@@ -283,6 +283,9 @@ class Fleet:
             made = ray.remote(Warden).options(num_cpus=0, scheduling_strategy=there, max_concurrency=1000)
             self._wardens[node] = made.remote(self._where)
             self._wardens[node].watch.remote()
+            for post in self._posts.values():
+                if post.info is not None and post.node == node:
+                    self._wardens[node].joined.remote(post.info)
         return self._wardens[node]
 
     # What is told
@@ -304,7 +307,10 @@ class Fleet:
         for node, warden in list(self._wardens.items()):
             try:
                 use = await asyncio.wait_for(warden.use.remote(), 1.0)
-            except (RayError, TimeoutError):
+            except TimeoutError:
+                # It is about to start, or its node is very busy.
+                continue
+            except RayError:
                 self._wardens.pop(node, None)
                 continue
             for name, cores in use.items():
