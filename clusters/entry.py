@@ -11,9 +11,10 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
+from ray.exceptions import RayTaskError
 
 from ..orchestrator import driver
 from ..orchestrator.driver import Launch
@@ -22,7 +23,7 @@ from ..orchestrator.ledger.tables import url_of
 from ..orchestrator.loading import task_of
 from ..orchestrator.spec import parse
 from ..orchestrator.where import Where
-from .fleet import Staffing
+from .posts import Staffing
 from .scheduling import ClusterScheduler
 from .workers import require, scheduler_name
 
@@ -81,8 +82,8 @@ def _start(where: Where, staffing: Staffing, takeover: bool) -> None:
     actor = made.remote(where, staffing, takeover)
     try:
         ray.get(actor.started.remote())
-    except ray.exceptions.RayTaskError as error:
-        ray.kill(actor)
+    except RayTaskError as error:
+        ray.kill(cast(Any, actor))
         if isinstance(error.cause, SwatheError):
             raise error.cause from None
         raise

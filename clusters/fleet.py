@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -19,6 +17,7 @@ from ..orchestrator.mailbox import Mailbox
 from ..orchestrator.messages import Cause, Held, Loss, Push, Reply, WorkerInfo
 from ..orchestrator.where import Where
 from . import nodes
+from .posts import Post, Staffing, described, reason
 from .workers import ClusterWorker, Warden, worker_name
 
 ROUND_SECONDS = 1.0
@@ -34,41 +33,6 @@ GATHER_SECONDS = 30.0
 STARTS_IN_VAIN = 3
 NODE_SECONDS = 10.0
 REPORTS_A_SECOND = 400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Staffing:
-    """What workers ask Ray for (`memory` in bytes), how many there may be, and the variables that nodes must have."""
-
-    cpus: float
-    gpus: float = 0.0
-    memory: int = 0
-    workers: int | None = None
-    resources: Mapping[str, float] = field(default_factory=dict[str, float])
-    secrets: tuple[str, ...] = ()
-
-    @property
-    def asked(self) -> dict[str, float]:
-        """The share of a node that a worker takes, in Ray's words."""
-        share = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.resources}
-        return {name: much for name, much in share.items() if much}
-
-
-@dataclass(slots=True)
-class Post:
-    """A worker, from the moment when Ray is asked for it; `info` and `node` are known once it has come."""
-
-    name: str
-    actor: Any
-    since: float
-    info: WorkerInfo | None = None
-    node: str = ""
-    trial: str = ""
-    lanes: int = 0
-    busy: float = 0.0
-    leaving: bool = False
-    ended: bool = False
-    cores: float | None = None
 
 
 class Fleet:
@@ -247,7 +211,7 @@ class Fleet:
             await post.actor.end.remote()
             why = "it was not dismissed"
         except RayError as error:
-            why = _reason(error)
+            why = reason(error)
         ray.kill(post.actor)
         loss = Loss(post.name) if post.ended else await self._loss(post)
         del self._posts[post.name]
@@ -321,27 +285,4 @@ class Fleet:
         """Write how the workers are into the ledger."""
         self._told = time.monotonic()
         said = [text for text in (self._mailbox.failure or self._said, self._shortage) if text]
-        self._scheduler.tell({"workers": [_described(post) for post in self._posts.values()], "said": said})
-
-
-def _described(post: Post) -> Mapping[str, Any]:
-    busy = "running" if post.trial else "idle"
-    state = "starting" if post.info is None else "leaving" if post.leaving else busy
-    return {
-        "worker": post.name,
-        "state": state,
-        "node": post.info.node if post.info else "",
-        "id": post.node[:8],
-        "device": post.info.device if post.info else "",
-        "trial": post.trial,
-        "lanes": post.lanes,
-        "cores": post.cores,
-    }
-
-
-def _reason(error: RayError) -> str:
-    """The line of a Ray error that says what was wrong."""
-    cause = getattr(error, "cause", None)
-    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "error:" in line]
-    return (telling or lines or [type(error).__name__])[-1][:500]
+        self._scheduler.tell({"workers": [described(post) for post in self._posts.values()], "said": said})

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
 from ray.util import state as ray_state
 
 NAMES = {"CPU": ("cpus", 1.0), "GPU": ("gpus", 1.0), "memory": ("GiB of memory", 2.0**30)}
@@ -61,7 +61,8 @@ def _holders(resource: str) -> list[tuple[str, float]]:
     """Who holds a resource, by how much of it: sweeps by their names, other actors by theirs or their class."""
     found: dict[str, float] = {}
     here = ray.get_runtime_context().gcs_address
-    for actor in ray_state.list_actors(here, filters=[("state", "=", "ALIVE")], detail=True, limit=1000):
+    actors: list[Any] = ray_state.list_actors(here, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
+    for actor in actors:
         much = (actor.required_resources or {}).get(resource, 0.0)
         if much:
             parts = (actor.name or "").split("/")

@@ -15,7 +15,8 @@ from ..orchestrator.mailbox import Mailbox
 from ..orchestrator.messages import Held, Push, Reply, WorkerInfo
 from ..orchestrator.scheduler import Scheduler
 from ..orchestrator.where import Where
-from .fleet import Fleet, Staffing
+from .fleet import Fleet
+from .posts import Staffing
 from .workers import require
 
 OPEN_SECONDS = 600.0
@@ -31,8 +32,8 @@ class ClusterScheduler:
         context = ray.get_runtime_context()
         self._where = where
         self._staffing = staffing
-        self._again = context.was_current_actor_reconstructed
-        self._takeover = takeover or self._again
+        self._again: bool = context.was_current_actor_reconstructed
+        self._takeover: bool = takeover or self._again
         self._ready = asyncio.Event()
         self._refusal: SwatheError | None = None
         # Nobody else would call it again after a restart.

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray.actor import exit_actor
 from ray.exceptions import RayActorError
 
 from ..orchestrator.actors import sweep_of
@@ -75,7 +76,7 @@ class ClusterWorker:
             link.join()
             note = NoteFile(notes_of(self._where), self._name)
             link.leave(Worker(self._name, runner, link.exchange, note=note, push_seconds=self._push_seconds).run())
-        ray.actor.exit_actor()
+        exit_actor()
 
     def end(self) -> None:
         """Never answered before `run` has ended: whoever calls this learns of the worker's death."""

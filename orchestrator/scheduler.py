@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import storage, warming
+from .arrivals import Movements, events_of, says
 from .compaction import PART_ROWS, Shape, remove_remains, write_parts
 from .cutting import Cutting
 from .events import (
@@ -26,16 +27,11 @@ from .events import (
     GenerationProposed,
     GrantLease,
     Instruction,
-    LeaseKept,
-    LeaseWanted,
     ProposeGeneration,
     RecordAttempt,
     RecordCapacity,
     RecordOutcome,
     RecordPause,
-    ShapeMeasured,
-    TrialsEnded,
-    WorkerLeaves,
     WorkerLost,
 )
 from .faultpoints import reach
@@ -95,8 +91,7 @@ class Scheduler:
         self._keeping = {pause.outcome.trial for pause in snapshot.pauses if pause.outcome.kept}
         self._infos: dict[str, WorkerInfo] = {}
         self._heard = self._ledger.heard()
-        self._kept: list[tuple[str, Held]] = []
-        self._leaving: dict[str, bool] = {}
+        self._movements = Movements()
         self._committed = self._clock()
         self._compacted = self._clock()
         self._fresh = 0
@@ -129,11 +124,11 @@ class Scheduler:
 
     def keep(self, worker: str, held: Held) -> None:
         """A worker of an earlier scheduler goes on with its lease, from the next tick on."""
-        self._kept.append((worker, held))
+        self._movements.keep(worker, held)
 
     def leave(self, worker: str) -> None:
         """A worker is to hand back its trials and go."""
-        self._leaving.setdefault(worker, False)
+        self._movements.leave(worker)
 
     def tell(self, crew: Mapping[str, Any]) -> None:
         """Write what the workers do, for those who watch; says that this scheduler lives."""
@@ -150,12 +145,12 @@ class Scheduler:
         """Take everything in, decide, commit, answer. Raises `OwnershipLost` when another driver has taken over."""
         instructions: list[Instruction] = []
         rows: list[tuple[int, RowBlob]] = []
-        for event in (*self._movements(), *self._events(proposed, lost, drain)):
+        for event in (*self._movements.events(self._clock()), *self._events(proposed, lost, drain)):
             instructions += self._state.handle(event)
         for push in pushes:
             if push.lease is not None and self._state.holds(push.worker, push.lease):
                 rows += ((push.lease, blob) for blob in push.rows)
-            for event in self._events_of(push):
+            for event in events_of(push, self._clock()):
                 instructions += self._state.handle(event)
         instructions = self._cutting.take_in(instructions)
         self._partial.update(blob.running for _, blob in rows if blob.running)
@@ -200,14 +195,6 @@ class Scheduler:
 
     # In
 
-    def _movements(self) -> Iterable[Event]:
-        """Workers that come from an earlier scheduler, and those that are to go."""
-        kept, self._kept = self._kept, []
-        yield from (LeaseKept(self._clock(), worker, held) for worker, held in kept)
-        for worker in [worker for worker, told in self._leaving.items() if not told]:
-            self._leaving[worker] = True
-            yield WorkerLeaves(self._clock(), worker)
-
     def _events(
         self, proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]], lost: Iterable[Loss], drain: bool
     ) -> Iterable[Event]:
@@ -223,15 +210,6 @@ class Scheduler:
         limit = self._shape.sweep.limits.sweep
         if limit is not None and self._state.draining is None and self._ledger.spent >= limit:
             yield DrainRequested(now, "budget")
-
-    def _events_of(self, push: Push) -> Iterable[Event]:
-        now = self._clock()
-        if push.lease is not None and push.outcomes:
-            yield TrialsEnded(now, push.worker, push.lease, push.outcomes)
-        if push.capacity is not None:
-            yield ShapeMeasured(now, push.capacity)
-        if push.wants_lease:
-            yield LeaseWanted(now, push.worker)
 
     # Durable
 
@@ -256,7 +234,7 @@ class Scheduler:
             status=closing[0] if closing else None,
             partial=frozenset(self._partial),
             capacities=[each.capacity for each in instructions if isinstance(each, RecordCapacity)],
-            heard={push.worker: push.number for push in pushes if push.number and _says(push)},
+            heard={push.worker: push.number for push in pushes if push.number and says(push)},
         )
         news = (batch.proposals, outcomes, batch.pauses, batch.attempts, batch.late, rows, leases, closing)
         if any(news) or batch.capacities:
@@ -303,7 +281,7 @@ class Scheduler:
         """Replies to all pushes but those that want a lease while there is none."""
         stop = self._state.draining is not None or self._state.closed is not None
         here = [push.worker for push in pushes if not push.wants_lease]
-        replies = {worker: Reply(returned=stop or worker in self._leaving) for worker in here}
+        replies = {worker: Reply(returned=stop or self._movements.leaves(worker)) for worker in here}
         for each in instructions:
             match each:
                 case GrantLease(lease=lease):
@@ -314,8 +292,3 @@ class Scheduler:
                 case _:
                     pass
         return replies
-
-
-def _says(push: Push) -> bool:
-    """Whether a push would do harm if it were taken in twice."""
-    return bool(push.outcomes or push.rows or push.capacity)

@@ -32,7 +32,7 @@ address: {address}
 namespace: tests
 results: {results}
 environment:
-  variables: [SWATHE_TEST_VALUE, SWATHE_TEST_RAN, SWATHE_TEST_STEP]
+  variables: [SWATHE_TEST_VALUE, SWATHE_TEST_RAN]
 """
 
 
@@ -82,15 +82,19 @@ class Loopback:
         """The workers as the ledger knows them."""
         return (self.record(name).crew or {}).get("workers", [])
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    def wait(self, condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         """Wait until `condition` is true; its value."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain"
+            assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain\n{self._crews()}"
             time.sleep(0.05)
         return value
 
-    def finish(self, name: str, seconds: float = 90.0) -> None:
+    def _crews(self) -> str:
+        crews = {each.name: self.record(each.name).crew for each in self.results.iterdir()}
+        return "\n".join(f"{name}: {self.decided(name)} decided, {crew}" for name, crew in crews.items())
+
+    def finish(self, name: str, seconds: float = 120.0) -> None:
         """Wait for the end of a sweep, and for its processes to be gone."""
         try:
             self.wait(lambda: self.record(name).status == "finished", seconds)

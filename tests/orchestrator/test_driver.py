@@ -188,7 +188,7 @@ def run_with_deaths(sweep, directory: Path, ran: list[str], after: int) -> Finis
     try:
         Worker("w", Runner(context), exchange).run()
         scheduler.compact(everything=True)
-        return driver._finish(sweep, folder, "finished")
+        return driver.finish(sweep, folder, "finished")
     finally:
         scheduler.close()
 
