@@ -150,9 +150,8 @@ class ScheduleState:
     @property
     def demand(self) -> int:
         """How many workers could be at work: those that are, and one for each lease that waits. One is always there."""
-        if self.closed or self.draining:
-            return len(self._workforce.holders)
-        return max(1, len(self._workforce.holders) + self._queue.leases(self._expected) + self._packs.leases)
+        busy = len(self._workforce.holders)
+        return busy if self.draining else max(1, busy + self._queue.leases(self._expected) + self._packs.leases)
 
     # Events
 
@@ -205,8 +204,7 @@ class ScheduleState:
         if isinstance(event, WorkerLeaves):
             self._workforce.leave(event.worker)
         elif not self._workforce.holds(event.worker, event.held.lease):
-            trials = event.held.trials
-            found = (self._packs if event.held.fused else self._queue).withdraw(trials)
+            found = (self._packs if event.held.fused else self._queue).withdraw(trials := event.held.trials)
             # What waits no more is decided, or somebody else's by now.
             attempts = {trial: self._charges.get(trial, 0) + 1 for trial in trials if trial in found}
             self._workforce.keep(event.worker, event.held.lease, attempts)
