@@ -32,7 +32,7 @@ class ClusterScheduler:
         context = ray.get_runtime_context()
         self._where = where
         self._staffing = staffing
-        self._again: bool = context.was_current_actor_reconstructed
+        self._again = bool(context.was_current_actor_reconstructed)
         self._takeover: bool = takeover or self._again
         self._ready = asyncio.Event()
         self._refusal: SwatheError | None = None

@@ -22,11 +22,12 @@ cluster=${SWATHE_CLUSTER:-existing}
 RAY_AUTH_TOKEN=${RAY_AUTH_TOKEN:-$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')}
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# Without a pipe, which would break when its reader has seen enough.
+read -r head <<<"$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
 port=$((20000 + SLURM_JOB_ID % 20000))
 
 swathe_name() {
-    sed -n 's/^name:[[:space:]]*\([A-Za-z0-9._-]*\).*/\1/p' "$spec" | head -n 1
+    sed -n '/^name:/{s/^name:[[:space:]]*\([A-Za-z0-9._-]*\).*/\1/p;q}' "$spec"
 }
 
 requeue() {

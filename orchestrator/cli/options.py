@@ -20,7 +20,7 @@ def _remember(context: click.Context, _: click.Parameter, cluster: str | None) -
     if cluster is not None:
         # Reading profiles takes a moment that others need not wait for.
         from ...clusters.submission import results_of
-        from .submit import existing
+        from .remote import existing
 
         context.meta[_RESULTS] = results_of(existing(cluster))
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from ...clusters import finding, submission
-from ...clusters.profile import Profile, ProfileError
+from ...clusters import submission
 from ...clusters.submission import Asked
 from ..spec import load
 from .options import set_option, spec_argument
 from .plan import trials
 from .printing import warn
+from .remote import existing
 
 
 @click.command("submit")
@@ -62,14 +62,3 @@ def command(
     commands = {f"swathe {verb} {sweep.name} --cluster {cluster}": what for verb, what in verbs.items()}
     for typed, what in commands.items():
         click.echo(f"  {typed:<{max(map(len, commands))}}  {what}")
-
-
-def existing(cluster: str) -> Profile:
-    """The profile of this name, of a cluster that takes sweeps. Raises `ProfileError`."""
-    profile = finding.profile(cluster)
-    if profile.kind != "existing":
-        raise ProfileError(
-            f"cluster {cluster} is this machine, and nothing is sent to it; use `swathe run --cluster {cluster}`, "
-            "or a profile of kind existing"
-        )
-    return profile
