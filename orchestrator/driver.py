@@ -102,7 +102,7 @@ def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Path], None], sto
     folder = prepare(sweep, task, launch)
     started(folder)
     home = launch.home(sweep.name)
-    if _record(home).status == "finished":
+    if record_of(home).status == "finished":
         reason = _settle(home, launch)
     elif launch.cluster == "inline":
         reason = _run_inline(sweep, task, home, launch, stopping)
@@ -111,7 +111,7 @@ def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Path], None], sto
         from . import embedded
 
         reason = embedded.run_embedded(sweep, home, launch.workers, takeover=launch.takeover, stopping=stopping)
-    return _finish(sweep, home, reason)
+    return finish(sweep, home, reason)
 
 
 def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
@@ -205,7 +205,8 @@ def _existing(home: Home) -> SweepRecord | None:
         reader.close()
 
 
-def _record(home: Home) -> SweepRecord:
+def record_of(home: Home) -> SweepRecord:
+    """What the ledger says of a sweep that has begun."""
     reader = Reader(home.ledger, home.name)
     try:
         return reader.sweep()
@@ -251,7 +252,7 @@ def _run_inline(sweep: Sweep, task: Task, home: Home, launch: Launch, stopping: 
         draining.set()
         stopping()
 
-    results = _record(home).results
+    results = record_of(home).results
     runner, context = runner_of(sweep, task, home.folder, results)
     info = this_process("inline", context.device)
     scheduler.join(info)
@@ -270,7 +271,8 @@ def _run_inline(sweep: Sweep, task: Task, home: Home, launch: Launch, stopping: 
         return scheduler.closed
 
 
-def _finish(sweep: Sweep, home: Home, reason: str) -> Finished:
+def finish(sweep: Sweep, home: Home, reason: str) -> Finished:
+    """How a sweep that has closed for `reason` ended."""
     folder = home.folder
     reader = Reader(home.ledger, sweep.name)
     try:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import click
 
+from ...clusters import finding
 from .. import driver
 from ..changes import Changes
-from ..driver import Launch
+from ..driver import CLUSTERS, Launch
+from ..errors import NotYetSupported
 from ..home import Home
 from ..looking import Look
 from ..spec import Sweep, load
 from . import INTERRUPTED
 from .live import Display
 from .opening import opened_home
-from .options import chosen_ledger, directory_option, set_option, spec_argument
+from .options import chosen_ledger, folder_option, set_option, spec_argument
 from .plan import trials
 from .printing import near, warn
 from .standing import standing
@@ -35,7 +37,7 @@ MOST_CHANGES = 20
     help="embedded: on this machine's cores; inline: in this process.",
 )
 @click.option("--workers", type=int, help="How many workers; as many as fit when left out.")
-@directory_option
+@folder_option
 @click.option("--results", metavar="URI", help="Where results go instead of the folder, such as s3://bucket/prefix.")
 @set_option
 @click.option("--takeover", is_flag=True, help="Replace another driver of the sweep, though it may be alive.")
@@ -59,6 +61,7 @@ def command(
     sweep = load(spec, overrides)
     for text in sweep.warnings:
         warn(text)
+    _refuse_remote(str(launch["cluster"]), spec)
     launch["decide"] = _decide
     launch["ledger"] = chosen_ledger()
     launch["accept"] = (lambda changed: True) if accept_changes else _ask
@@ -78,6 +81,12 @@ def _decide(home: Home, sweep: Sweep) -> Look:
     ends = "decided" if seen.decided else "the last look" if seen.seeds == sweep.most_seeds else "more seeds"
     click.echo(f"look after {seen.seeds} of at most {sweep.most_seeds} seeds: {words}; {ends}")
     return seen
+
+
+def _refuse_remote(cluster: str, spec: Path) -> None:
+    """Raise `NotYetSupported` for a cluster that sweeps are sent to."""
+    if cluster not in CLUSTERS and cluster in finding.profiles():
+        raise NotYetSupported(f"cluster {cluster} takes sweeps; use `swathe submit {spec} --cluster {cluster}`")
 
 
 def _ask(changed: Changes) -> bool:

@@ -82,6 +82,7 @@ class Reader:
             spent=row.spent,
             warm=tuple(row.warm),
             shapes=row.shapes,
+            crew=row.crew,
             results=row.results,
             asked=float(row.asked),
         )

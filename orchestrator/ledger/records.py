@@ -16,7 +16,7 @@ class SweepRecord:
     """A sweep as its ledger knows it. Times are Unix seconds; `metrics` the declared final metrics.
 
     `heartbeat`, and `asked` when this was read, are by the database's clock. `results` is the URI of its results, None
-    where they are in the sweep's folder.
+    where they are in the sweep's folder; `crew` are its workers on a cluster.
     """
 
     name: str
@@ -34,6 +34,7 @@ class SweepRecord:
     shapes: Mapping[str, Any] | None = None
     results: str | None = None
     asked: float = 0.0
+    crew: Mapping[str, Any] | None = None
 
     def live(self) -> bool:
         """Whether a driver was at work on it when this was read."""

@@ -35,6 +35,8 @@ sweep = sa.Table(
     sa.Column("warm", sa.JSON, nullable=False, server_default="[]"),
     # Parameters that decide the shapes of a task's tensors, with defaults; null for tasks that cannot be fused.
     sa.Column("shapes", sa.JSON),
+    # The workers of a sweep on a cluster as its scheduler last saw them, for `status` and `watch`.
+    sa.Column("crew", sa.JSON),
     # The URI of the folder in an object store that holds its results; null where they are in the sweep's folder.
     sa.Column("results", sa.Text),
 )
@@ -146,6 +148,15 @@ rows = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Index("rows_by_commit", "sweep", "commit"),
     sa.Index("rows_by_trial", "sweep", "trial"),
+)
+
+# The last push of a worker that is in the ledger; one whose reply was lost is not to be taken in twice.
+heard = sa.Table(
+    "heard",
+    metadata,
+    sa.Column("sweep", sa.String, primary_key=True),
+    sa.Column("worker", sa.String, primary_key=True),
+    sa.Column("push", sa.Integer, nullable=False),
 )
 
 # A part of Parquet that holds the commits first..last; `done` when both of its files are durable.

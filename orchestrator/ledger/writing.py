@@ -17,6 +17,7 @@ from ..messages import Capacity, Pause, RowBlob, Suggestion, TrialKey, WorkerInf
 from ..schedule import Snapshot
 from . import rows as r
 from . import tables as t
+from .hearing import hear, heard
 from .opening import clock_of, insist, one_moment, open_engine
 from .owner import Owner, refuse_live
 from .restoring import read_snapshot
@@ -26,7 +27,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that one tick writes, in one transaction. `rows` are (lease, blob); `proposals` (cell, generation, ...)."""
+    """All that one tick writes, in one transaction. `rows` are (lease, blob); `proposals` (cell, generation, ...).
+
+    `heard` are the numbers of the pushes that it takes in, by worker.
+    """
 
     proposals: Sequence[tuple[str, int, tuple[Suggestion, ...]]] = ()
     outcomes: Sequence[tuple[RecordOutcome, WorkerInfo]] = ()
@@ -38,6 +42,7 @@ class Batch:
     status: str | None = None
     partial: frozenset[TrialKey] = field(default_factory=frozenset[TrialKey])
     capacities: Sequence[Capacity] = ()
+    heard: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class PartRange(NamedTuple):
@@ -102,6 +107,11 @@ class Ledger:
             connection.execute(sa.update(t.sweep).where(mine).values(wish=None, **values))
 
     @property
+    def epoch(self) -> int:
+        """How many times the sweep has been taken over, this one included."""
+        return self._epoch
+
+    @property
     def spent(self) -> float:
         """Seconds that drivers have worked on this sweep, this one included."""
         return self._spent_before + max(0.0, self._clock() - self._claimed)
@@ -141,14 +151,23 @@ class Ledger:
         if batch.capacities:
             reach("ledger.capacity")
         _insert(connection, t.rows, [r.blob_row(name, number, *each) for each in batch.rows])
+        hear(connection, name, batch.heard)
         for record, _ in batch.outcomes:
             if record.outcome.trial in batch.partial:
                 self._settle_rows(connection, record, number)
         reach("ledger.commit.before")
 
-    def heartbeat(self) -> None:
-        """Say that this driver lives."""
-        self._write(lambda connection, number: None)
+    def heartbeat(self, crew: Mapping[str, Any] | None = None) -> None:
+        """Say that this driver lives, and, on a cluster, what its `crew` does."""
+        self._write(lambda connection, number: self._tell(connection, crew))
+
+    def _tell(self, connection: sa.Connection, crew: Mapping[str, Any] | None) -> None:
+        if crew is not None:
+            connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(crew=dict(crew)))
+
+    def heard(self) -> dict[str, int]:
+        """Of each worker the last push that is in the ledger."""
+        return heard(self._engine, self.name)
 
     def plan_part(self) -> PartRange | None:
         """The next part to be written, recorded before it is: an unfinished one first, else all new commits.

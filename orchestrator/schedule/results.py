@@ -44,6 +44,11 @@ class CellResults:
         self._values = tuple(array("d") for _ in range(1 + len(plan.others)))
         self._steps = array("q")
 
+    def learn_duration(self, outcome: Outcome) -> None:
+        """One more trial has taken this long; later ones weigh more."""
+        seconds = max(0.0, outcome.ended - outcome.started) / outcome.lanes
+        self.seconds = seconds if self.seconds is None else 0.8 * self.seconds + 0.2 * seconds
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CellResults):
             return NotImplemented

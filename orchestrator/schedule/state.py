@@ -18,12 +18,14 @@ from ..events import (
     Event,
     GenerationProposed,
     Instruction,
+    LeaseKept,
     LeaseWanted,
     RecordAttempt,
     RecordOutcome,
     RecordPause,
     ShapeMeasured,
     TrialsEnded,
+    WorkerLeaves,
     WorkerLost,
 )
 from ..messages import Assignment, Cause, Outcome, Pause, State, TrialKey
@@ -36,8 +38,6 @@ from .proposals import Proposals
 from .queue import TrialQueue
 from .results import CellResults
 from .workforce import Workforce
-
-_FINAL = (Cause.CANCELLED,)
 
 
 class ScheduleState:
@@ -108,6 +108,8 @@ class ScheduleState:
                 self._packs.idle(worker)
                 self._queue.put_back(self._packs.back(self._workforce.wait(worker)))
                 done = []
+            case LeaseKept() | WorkerLeaves():
+                done = self._moved(event)
             case TrialsEnded():
                 done = [each for outcome in event.outcomes for each in self._trial_ended(event, outcome)]
             case ShapeMeasured(capacity=capacity):
@@ -145,6 +147,12 @@ class ScheduleState:
         """Trials without a final word."""
         return self._undecided
 
+    @property
+    def demand(self) -> int:
+        """How many workers could be at work: those that are, and one for each lease that waits. One is always there."""
+        busy = len(self._workforce.holders)
+        return busy if self.draining else max(1, busy + self._queue.leases(self._expected) + self._packs.leases)
+
     # Events
 
     def _generation_proposed(self, event: GenerationProposed) -> list[Instruction]:
@@ -161,13 +169,13 @@ class ScheduleState:
     def _trial_ended(self, event: TrialsEnded, outcome: Outcome) -> list[Instruction]:
         if not self._workforce.take(event.worker, event.lease, outcome.trial):
             return [DiscardOutcome(outcome, event.lease, event.worker)]
-        self._learn_duration(outcome)
+        self._cells[outcome.trial.cell].learn_duration(outcome)
         if outcome.split:
             self._packs.split(outcome.trial, memory=outcome.cause is Cause.OUT_OF_MEMORY)
             return []
         if outcome.state is State.WAITING:
             return self._pause(outcome, event.lease, event.worker)
-        if outcome.cause is None or outcome.cause.deterministic or outcome.cause in _FINAL:
+        if outcome.cause is None or outcome.cause.deterministic or outcome.cause is Cause.CANCELLED:
             return self._decide(outcome, event.lease, event.worker)
         return self._fail_attempt(outcome, event.lease, event.worker)
 
@@ -175,6 +183,9 @@ class ScheduleState:
         self._packs.idle(event.worker, lost=True)
         lease, trials = self._workforce.lose(event.worker)
         ran = leasing.running(trials, self._packs, event.trial)
+        if event.cause is Cause.PREEMPTED:
+            self._queue.put_back(self._packs.back(trials))
+            return [RecordAttempt(each, trials[each], event.cause, lease, event.worker) for each in ran]
         if not ran:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
             self._queue.suspect(trials)
@@ -188,6 +199,16 @@ class ScheduleState:
         self._queue.put_back(trial for trial in trials if trial not in ran)
         outcomes = leasing.cancelled(at, ran, trials)
         return [each for outcome in outcomes for each in self._decide(outcome, lease, worker)]
+
+    def _moved(self, event: LeaseKept | WorkerLeaves) -> list[Instruction]:
+        if isinstance(event, WorkerLeaves):
+            self._workforce.leave(event.worker)
+        elif not self._workforce.holds(event.worker, event.held.lease):
+            found = (self._packs if event.held.fused else self._queue).withdraw(trials := event.held.trials)
+            # What waits no more is decided, or somebody else's by now.
+            attempts = {trial: self._charges.get(trial, 0) + 1 for trial in trials if trial in found}
+            self._workforce.keep(event.worker, event.held.lease, attempts)
+        return []
 
     # Consequences
 
@@ -246,11 +267,6 @@ class ScheduleState:
         record = RecordOutcome(outcome, generation, suggestion, lease, worker, lineage)
         return [record, *([] if outcome.state is State.PRUNED else self._race(trial))]
 
-    def _learn_duration(self, outcome: Outcome) -> None:
-        cell = self._cells[outcome.trial.cell]
-        seconds = max(0.0, outcome.ended - outcome.started) / outcome.lanes
-        cell.seconds = seconds if cell.seconds is None else 0.8 * cell.seconds + 0.2 * seconds
-
     def _advance(self) -> list[Instruction]:
         done: list[Instruction] = []
         if self._failures.exceeded and not self.draining:
@@ -260,17 +276,16 @@ class ScheduleState:
         if not self.closed and (not self._undecided or (self.draining and not self._workforce.busy)):
             self.closed = (self.draining or "drained") if self._undecided else "finished"
             done.append(CloseSweep(self.closed))
-        if self.closed or self.draining:
-            done.extend(DismissWorker(worker) for worker in self._workforce.dismiss())
-        return done
+        gone = self._workforce.dismiss(everyone=bool(self.closed or self.draining))
+        return [*done, *map(DismissWorker, gone)]
 
     # Leases
 
     def _grant(self) -> Iterable[Instruction]:
-        def seconds(trial: TrialKey) -> float | None:
-            return self._cells[trial.cell].seconds
+        return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, self._expected)
 
-        return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, seconds)
+    def _expected(self, trial: TrialKey) -> float | None:
+        return self._cells[trial.cell].seconds
 
     def _assignment(self, trial: TrialKey) -> Assignment:
         return leasing.assignment(self.plan, self._cells[trial.cell], trial, self._charges.get(trial, 0) + 1)
@@ -281,6 +296,5 @@ class ScheduleState:
         placed = [*self._workforce.held(), *self._queue, *self._packs, *self._paused]
         invariants.check_places(self._cells, placed, self._paused)
         invariants.check_counts(self.plan, self._cells, self._undecided, self._charges)
-        for cell in self._cells.values():
-            early = self._reopened or not self.plan.sequential
-            assert early or cell.proposed <= cell.frontier + self.plan.lag + 1
+        early = self._reopened or not self.plan.sequential
+        assert early or all(cell.proposed <= cell.frontier + self.plan.lag + 1 for cell in self._cells.values())

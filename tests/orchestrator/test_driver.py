@@ -189,7 +189,7 @@ def run_with_deaths(sweep, directory: Path, ran: list[str], after: int) -> Finis
     try:
         Worker("w", Runner(context), exchange).run()
         scheduler.compact(everything=True)
-        return driver._finish(sweep, Home.of(folder), "finished")
+        return driver.finish(sweep, Home.of(folder), "finished")
     finally:
         scheduler.close()
 
