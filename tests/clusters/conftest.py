@@ -126,7 +126,9 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     text = PROFILE.format(address=f"http://127.0.0.1:{port}", results=results)
     (profiles / f"{NAME}.yaml").write_text(text, encoding="utf-8")
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "XDG_CONFIG_HOME": str(folder / "config")}
-    environment = {**os.environ, **token, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    # Jobs run the `python` of the shell that started Ray.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, **token, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, str(Path(__file__).with_name("raylets.py")), str(port)]
     with (folder / "raylets.log").open("wb") as log:
         raylets = subprocess.Popen(
