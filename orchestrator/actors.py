@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,16 +18,16 @@ from .isolation import pinned_threads
 from .ledger import Owner, Reader
 from .ledger.tables import url_of
 from .loading import task_of
-from .messages import Loss, Push, Reply, Suggestion, WorkerInfo
-from .scheduler import HEARTBEAT_SECONDS, Scheduler
-from .search import Request
+from .mailbox import Mailbox
+from .messages import Push, Reply, WorkerInfo
+from .scheduler import Scheduler
 from .separate import runner_of
 from .spec import Sweep, parse
 from .watchdog import ROUND_SECONDS, NoteFile, watchdog_of
+from .where import Where
 from .worker import Worker, this_process
 
 STARTS_IN_VAIN = 3
-BEHIND_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +45,18 @@ class WorkersFailing(SwatheError):
 
 
 class SchedulerActor:
-    """Mailbox around a `Scheduler`. Everything that has arrived by the time of a tick is committed as one."""
+    """A `Mailbox` and the crew of workers that it answers, which end with it."""
 
     def __init__(self, folder: str, owner: Owner, takeover: bool, crew: Crew, working_directory: str) -> None:
         self._folder = Path(folder)
         self._scheduler = Scheduler(self._folder, url_of(self._folder), owner=owner, takeover=takeover)
+        self._mailbox = Mailbox(self._scheduler)
         self._crew = crew
         self._working_directory = working_directory
-        self._mail: list[tuple[Push, asyncio.Future[Reply]]] = []
-        self._waiting: dict[str, asyncio.Future[Reply]] = {}
-        self._proposed: list[tuple[Request, tuple[Suggestion, ...]]] = []
-        self._lost: list[Loss] = []
-        self._watchdog = watchdog_of(_sweep_in(self._folder), self._folder)
-        self._requests: asyncio.Queue[Request] = asyncio.Queue()
-        self._wake = asyncio.Event()
-        self._draining = False
+        self._watchdog = watchdog_of(sweep_of(_where(self._folder)), self._folder)
         self._alive = crew.count
         self._joined: set[str] = set()
         self._workers: set[Any] = set()
-        self._failure: str | None = None
 
     async def join(self, info: WorkerInfo) -> None:
         """Introduce a worker."""
@@ -74,16 +66,12 @@ class SchedulerActor:
 
     async def exchange(self, push: Push) -> Reply:
         """A worker's call; answered after the tick that commits it, or when there is a lease for it."""
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._mail.append((push, answer))
         self._watchdog.heard(push)
-        self._wake.set()
-        return await answer
+        return await self._mailbox.exchange(push)
 
     async def drain(self) -> None:
         """Start no more trials."""
-        self._draining = True
-        self._wake.set()
+        self._mailbox.drain()
 
     async def run(self) -> str:
         """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
@@ -94,76 +82,27 @@ class SchedulerActor:
 
     async def _run(self) -> str:
         crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
-        beside = [asyncio.create_task(self._search()), asyncio.create_task(self._watch())]
-        self._compacting = asyncio.create_task(asyncio.sleep(0))
+        watching = asyncio.create_task(self._watch())
         try:
-            while self._alive or self._scheduler.closed is None:
-                await self._sleep()
-                self._tick()
-                if not self._alive and self._scheduler.closed is None:
-                    break
-                await self._compact()
-            await self._compacting
-            await asyncio.to_thread(self._scheduler.compact, everything=True)
-            if self._scheduler.closed not in ("finished", "cancelled") and self._failure is not None:
-                raise WorkersFailing(self._failure)
+            await self._mailbox.serve(lambda: self._alive > 0, self._kill_workers)
+            if self._scheduler.closed not in ("finished", "cancelled") and self._mailbox.failure is not None:
+                raise WorkersFailing(self._mailbox.failure)
             assert self._scheduler.closed is not None, "workers leave a sweep that is open only by failing"
             return self._scheduler.closed
         finally:
-            for task in (*beside, *crew):
+            for task in (watching, *crew):
                 task.cancel()
-            await asyncio.wait([self._compacting])
             self._watchdog.close()
             self._scheduler.close()
 
-    async def _sleep(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), HEARTBEAT_SECONDS)
-        self._wake.clear()
-
-    def _tick(self) -> None:
-        mail, self._mail = self._mail, []
-        proposed, self._proposed = self._proposed, []
-        lost, self._lost = self._lost, []
-        for push, answer in mail:
-            self._waiting[push.worker] = answer
-        ticked = self._scheduler.tick([push for push, _ in mail], proposed=proposed, lost=lost, drain=self._draining)
-        for worker, reply in ticked.replies.items():
-            answer = self._waiting.pop(worker, None)
-            if answer is not None and not answer.done():
-                answer.set_result(reply)
-        for request in ticked.requests:
-            self._requests.put_nowait(request)
-        if self._scheduler.closed == "cancelled":
-            while self._workers:
-                ray.kill(self._workers.pop())
-
-    async def _compact(self) -> None:
-        """Write a part when one is due, while ticks go on; wait for it where the next one would be too large."""
-        if self._compacting.done() or self._scheduler.due(BEHIND_PARTS):
-            await self._compacting
-        if self._compacting.done() and self._scheduler.due():
-            self._compacting = asyncio.create_task(asyncio.to_thread(self._scheduler.compact))
+    def _kill_workers(self) -> None:
+        while self._workers:
+            ray.kill(self._workers.pop())
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(ROUND_SECONDS)
             self._watchdog.bark()
-
-    async def _search(self) -> None:
-        """Proposals are made one after another in a thread, so that a slow sampler does not hold up reports."""
-        due: deque[Request] = deque()
-        while True:
-            while not (due and self._requests.empty()):
-                due.append(await self._requests.get())
-            try:
-                proposed = await asyncio.to_thread(self._scheduler.propose, due)
-            except Exception as error:
-                self._failure = f"the sampler failed on cell {due.popleft().cell}: {type(error).__name__}: {error}"
-                self._draining = True
-            else:
-                self._proposed += proposed
-            self._wake.set()
 
     async def _keep_worker(self, index: int) -> None:
         """Keep one place of the crew filled until the sweep closes."""
@@ -182,17 +121,15 @@ class SchedulerActor:
                     break
             except RayActorError as error:
                 in_vain = 0 if name in self._joined else in_vain + 1
-                self._failure = f"workers die before they take any work: {first_line(error)}"
+                self._mailbox.failure = f"workers die before they take any work: {first_line(error)}"
             except RayTaskError as error:
                 in_vain = STARTS_IN_VAIN
-                self._failure = f"worker {name} failed: {first_line(error.cause or error)}"
-            self._lost.append(self._watchdog.lost(name))
-            self._waiting.pop(name, None)
+                self._mailbox.failure = f"worker {name} failed: {first_line(error.cause or error)}"
+            self._mailbox.lose(self._watchdog.lost(name))
             self._workers.discard(actor)
             ray.kill(cast(Any, actor))
-            self._wake.set()
         self._alive -= 1
-        self._wake.set()
+        self._mailbox.wake()
 
 
 class WorkerActor:
@@ -209,17 +146,22 @@ class WorkerActor:
         reach("worker.started")
         os.chdir(self._working_directory)
         with pinned_threads(max(1, int(self._cpus))):
-            sweep = _sweep_in(self._folder)
+            sweep = sweep_of(_where(self._folder))
             runner, context = runner_of(sweep, task_of(sweep), self._folder)
             note = NoteFile(self._folder, self._name)
             ray.get(scheduler.join.remote(this_process(self._name, context.device)))
             return Worker(self._name, runner, lambda push: ray.get(scheduler.exchange.remote(push)), note=note).run()
 
 
-def _sweep_in(folder: Path) -> Sweep:
-    with closing(Reader(url_of(folder), folder.name)) as reader:
+def sweep_of(where: Where) -> Sweep:
+    """A sweep as its ledger knows it."""
+    with closing(Reader(where.ledger, where.name)) as reader:
         record = reader.sweep()
     return parse(record.spec, source="ledger", root=Path(record.root))
+
+
+def _where(folder: Path) -> Where:
+    return Where(url_of(folder), str(folder.parent), folder.name)
 
 
 def first_line(error: BaseException) -> str:

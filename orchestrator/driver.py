@@ -72,7 +72,7 @@ def run(
     task = task_of(sweep)
     folder = prepare(sweep, task, launch)
     started(folder)
-    if _status(folder) == "finished":
+    if status_of(folder) == "finished":
         reason = _settle(folder, launch)
     elif launch.cluster == "inline":
         reason = _run_inline(sweep, task, folder, launch, stopping)
@@ -170,7 +170,8 @@ def _existing(url: str, name: str) -> SweepRecord | None:
         reader.close()
 
 
-def _status(folder: Path) -> str:
+def status_of(folder: Path) -> str:
+    """The status of the sweep in a folder, as its ledger has it."""
     reader = Reader(url_of(folder), folder.name)
     try:
         return reader.sweep().status

@@ -27,6 +27,10 @@ class LedgerEmpty(LedgerError):
     """The ledger was begun by a driver that died before it was filled."""
 
 
+class LedgerAway(LedgerError):
+    """The ledger's database cannot be reached at the moment; what was asked of it may or may not have been done."""
+
+
 class StorageError(SwatheError):
     """A file of the sweep cannot be written or read."""
 

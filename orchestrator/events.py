@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .messages import Capacity, Cause, Lease, Outcome, Pause, Suggestion, TrialKey
+from .messages import Capacity, Cause, Held, Lease, Outcome, Pause, Suggestion, TrialKey
 
 # Events of the schedule.
 
@@ -22,6 +22,23 @@ class GenerationProposed:
 @dataclass(frozen=True, slots=True)
 class LeaseWanted:
     """A worker has nothing to run."""
+
+    at: float
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseKept:
+    """A worker that an earlier scheduler had given this lease to still runs it."""
+
+    at: float
+    worker: str
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeaves:
+    """A worker is to be given nothing any more: its node goes, or there are too many workers."""
 
     at: float
     worker: str
@@ -72,7 +89,17 @@ class CancelRequested:
     at: float
 
 
-Event = GenerationProposed | LeaseWanted | TrialsEnded | ShapeMeasured | WorkerLost | DrainRequested | CancelRequested
+Event = (
+    GenerationProposed
+    | LeaseWanted
+    | LeaseKept
+    | WorkerLeaves
+    | TrialsEnded
+    | ShapeMeasured
+    | WorkerLost
+    | DrainRequested
+    | CancelRequested
+)
 
 
 # Instructions of the schedule.

@@ -215,7 +215,8 @@ class Loss:
 class Push:
     """All that a worker says in one call. `wants_lease` is true when it has nothing left to run.
 
-    `capacity` is what it has measured by order of its lease.
+    `capacity` is what it has measured by order of its lease. `number` counts the pushes of a worker that may outlive
+    its scheduler, from 1.
     """
 
     worker: str
@@ -225,6 +226,16 @@ class Push:
     wants_lease: bool = False
     running: Running | None = None
     capacity: Capacity | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lease that a worker of an earlier scheduler still holds: trials without an acknowledged outcome."""
+
+    lease: int
+    trials: tuple[TrialKey, ...]
+    fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

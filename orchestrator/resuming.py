@@ -16,7 +16,6 @@ from .compaction import rename_parts
 from .errors import SpecError, SwatheError
 from .ledger import Ledger, Reader, Revision, SweepRecord, copy_as, editing
 from .ledger.tables import url_of
-from .ledger.writing import refuse_live
 from .planning import search_of
 from .spec import Sweep, parse
 
@@ -65,7 +64,7 @@ def go_on(present: Present, record: SweepRecord) -> None:
     """
     sweep, folder = present.sweep, present.folder
     if not present.takeover:
-        refuse_live(sweep.name, record.owner if record.status == "running" else {}, record.heartbeat, time.time())
+        record.refuse_live()
     recorded = parse(record.spec, source=str(folder / "spec.yaml"), root=Path(record.root))
     amending.check_identity(sweep, recorded, folder)
     grown = amending.amendment(sweep, recorded, folder)
@@ -96,7 +95,7 @@ def branch(present: Present, origin: Path, metrics: list[str] | tuple[str, ...])
         record = reader.sweep()
     finally:
         reader.close()
-    refuse_live(record.name, record.owner if record.status == "running" else {}, record.heartbeat, time.time())
+    record.refuse_live()
     told = _read(origin)
     if changes.compare(_latest(told), present.code()) or not _same_but_larger(present, record):
         begin(present, metrics, record.name)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import storage, warming
 from .compaction import PART_ROWS, Shape, remove_remains, write_parts
@@ -25,6 +26,7 @@ from .events import (
     GenerationProposed,
     GrantLease,
     Instruction,
+    LeaseKept,
     LeaseWanted,
     ProposeGeneration,
     RecordAttempt,
@@ -33,12 +35,13 @@ from .events import (
     RecordPause,
     ShapeMeasured,
     TrialsEnded,
+    WorkerLeaves,
     WorkerLost,
 )
 from .faultpoints import reach
 from .layout import checkpoints_path
 from .ledger import CANCEL, DRAIN, Batch, Ledger, Owner, Reader
-from .messages import Loss, Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
+from .messages import Held, Loss, Push, Reply, RowBlob, Scalar, Suggestion, WorkerInfo
 from .planning import plan_of, search_of
 from .schedule import ScheduleState
 from .search import Request
@@ -91,6 +94,9 @@ class Scheduler:
         self._partial = self._ledger.partial_trials()
         self._keeping = {pause.outcome.trial for pause in snapshot.pauses if pause.outcome.kept}
         self._infos: dict[str, WorkerInfo] = {}
+        self._heard = self._ledger.heard()
+        self._kept: list[tuple[str, Held]] = []
+        self._leaving: dict[str, bool] = {}
         self._committed = self._clock()
         self._compacted = self._clock()
         self._fresh = 0
@@ -106,9 +112,32 @@ class Scheduler:
         """Trials without a final word."""
         return self._state.undecided
 
-    def join(self, info: WorkerInfo) -> None:
-        """Introduce a worker before its first push."""
+    @property
+    def epoch(self) -> int:
+        """How many schedulers the sweep has had, this one included."""
+        return self._ledger.epoch
+
+    @property
+    def demand(self) -> int:
+        """How many workers could be at work."""
+        return self._state.demand
+
+    def join(self, info: WorkerInfo) -> int:
+        """Introduce a worker before its first push; the number of its last push that an earlier scheduler took in."""
         self._infos[info.worker] = info
+        return self._heard.get(info.worker, 0)
+
+    def keep(self, worker: str, held: Held) -> None:
+        """A worker of an earlier scheduler goes on with its lease, from the next tick on."""
+        self._kept.append((worker, held))
+
+    def leave(self, worker: str) -> None:
+        """A worker is to hand back its trials and go."""
+        self._leaving.setdefault(worker, False)
+
+    def tell(self, crew: Mapping[str, Any]) -> None:
+        """Write what the workers do, for those who watch; says that this scheduler lives."""
+        self._ledger.heartbeat(crew)
 
     def tick(
         self,
@@ -121,7 +150,7 @@ class Scheduler:
         """Take everything in, decide, commit, answer. Raises `OwnershipLost` when another driver has taken over."""
         instructions: list[Instruction] = []
         rows: list[tuple[int, RowBlob]] = []
-        for event in self._events(proposed, lost, drain):
+        for event in (*self._movements(), *self._events(proposed, lost, drain)):
             instructions += self._state.handle(event)
         for push in pushes:
             if push.lease is not None and self._state.holds(push.worker, push.lease):
@@ -130,7 +159,8 @@ class Scheduler:
                 instructions += self._state.handle(event)
         instructions = self._cutting.take_in(instructions)
         self._partial.update(blob.running for _, blob in rows if blob.running)
-        self._commit(instructions, rows, [(r.cell, r.generation, suggestions) for r, suggestions in proposed])
+        made = [(request.cell, request.generation, suggestions) for request, suggestions in proposed]
+        self._commit(instructions, rows, made, pushes)
         for request, suggestions in proposed:
             self._remember(request.cell, suggestions)
         requests = [self._request(each) for each in instructions if isinstance(each, ProposeGeneration)]
@@ -170,6 +200,14 @@ class Scheduler:
 
     # In
 
+    def _movements(self) -> Iterable[Event]:
+        """Workers that come from an earlier scheduler, and those that are to go."""
+        kept, self._kept = self._kept, []
+        yield from (LeaseKept(self._clock(), worker, held) for worker, held in kept)
+        for worker in [worker for worker, told in self._leaving.items() if not told]:
+            self._leaving[worker] = True
+            yield WorkerLeaves(self._clock(), worker)
+
     def _events(
         self, proposed: Sequence[tuple[Request, tuple[Suggestion, ...]]], lost: Iterable[Loss], drain: bool
     ) -> Iterable[Event]:
@@ -202,6 +240,7 @@ class Scheduler:
         instructions: Sequence[Instruction],
         rows: Sequence[tuple[int, RowBlob]],
         proposals: Sequence[tuple[str, int, tuple[Suggestion, ...]]],
+        pushes: Sequence[Push],
     ) -> None:
         outcomes = [(each, self._infos[each.worker]) for each in instructions if isinstance(each, RecordOutcome)]
         closing = [each.reason for each in instructions if isinstance(each, CloseSweep)]
@@ -217,6 +256,7 @@ class Scheduler:
             status=closing[0] if closing else None,
             partial=frozenset(self._partial),
             capacities=[each.capacity for each in instructions if isinstance(each, RecordCapacity)],
+            heard={push.worker: push.number for push in pushes if push.number and _says(push)},
         )
         news = (batch.proposals, outcomes, batch.pauses, batch.attempts, batch.late, rows, leases, closing)
         if any(news) or batch.capacities:
@@ -228,6 +268,7 @@ class Scheduler:
             return
         self._committed = self._clock()
         self._finished = self._finished or batch.status == "finished"
+        self._heard.update(batch.heard)
         self._partial -= {record.outcome.trial for record, _ in outcomes}
         self._clear_checkpoints(batch)
         self._fresh += len(outcomes) + sum(blob.count for _, blob in rows)
@@ -261,7 +302,8 @@ class Scheduler:
     def _replies(self, pushes: Sequence[Push], instructions: Sequence[Instruction]) -> dict[str, Reply]:
         """Replies to all pushes but those that want a lease while there is none."""
         stop = self._state.draining is not None or self._state.closed is not None
-        replies = {push.worker: Reply(returned=stop) for push in pushes if not push.wants_lease}
+        here = [push.worker for push in pushes if not push.wants_lease]
+        replies = {worker: Reply(returned=stop or worker in self._leaving) for worker in here}
         for each in instructions:
             match each:
                 case GrantLease(lease=lease):
@@ -272,3 +314,8 @@ class Scheduler:
                 case _:
                     pass
         return replies
+
+
+def _says(push: Push) -> bool:
+    """Whether a push would do harm if it were taken in twice."""
+    return bool(push.outcomes or push.rows or push.capacity)

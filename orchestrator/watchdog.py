@@ -23,12 +23,12 @@ ROUND_SECONDS = 1.0
 _LENGTH = 256
 
 
-def watchdog_of(sweep: Sweep, folder: Path) -> Watchdog:
-    """The watchdog for the workers of `sweep`."""
+def watchdog_of(sweep: Sweep, folder: Path, *, fresh: bool = True) -> Watchdog:
+    """The watchdog for the workers of `sweep`, whose notes lie in `folder`; unless `fresh`, they outlive schedulers."""
     deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
     # Where a worker watches a trial's process itself, it has time to end it first.
     supervised = sweep.isolate is not None or sweep.command is not None
-    return Watchdog(folder, Watch(deadlines, 2 * GRACE_SECONDS if supervised else ROUND_SECONDS))
+    return Watchdog(folder, Watch(deadlines, 2 * GRACE_SECONDS if supervised else ROUND_SECONDS), fresh=fresh)
 
 
 class NoteFile:
@@ -52,15 +52,16 @@ class NoteFile:
 class Watchdog:
     """The scheduler's side, for workers on this machine."""
 
-    def __init__(self, folder: Path, watch: Watch) -> None:
+    def __init__(self, folder: Path, watch: Watch, *, fresh: bool = True) -> None:
         self._folder = folder
         self._watch = watch
         self._pids: dict[str, int] = {}
         self._pushed: dict[str, Running | None] = {}
         self._killed: dict[str, Loss] = {}
         self._round = time.monotonic()
-        # Notes of workers that died with an earlier scheduler.
-        storage.remove_tree(notes_path(folder))
+        if fresh:
+            # Notes of workers that died with an earlier scheduler.
+            storage.remove_tree(notes_path(folder))
 
     def joined(self, info: WorkerInfo) -> None:
         """A worker has come."""

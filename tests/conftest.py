@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from swathe.orchestrator import spec
 from swathe.orchestrator.spec import Sweep
+
+if TYPE_CHECKING:
+    from tests.servers import Postgres
 
 QUADRATIC = """
 import math
@@ -126,3 +132,16 @@ def _group_of(process: psutil.Process) -> int | None:
 def misbehaving(make_sweep: MakeSweep) -> Sweep:
     """One cell a way to misbehave, `ways` naming them; three seeds."""
     return make_sweep(task=MISBEHAVING, text=WAYS_SPEC)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the whole session."""
+    from tests.servers import Postgres
+
+    # Not below pytest's folder, which a server that must not be root's cannot enter.
+    folder = Path(tempfile.mkdtemp(prefix="swathe-postgres-"))
+    server = Postgres(folder)
+    yield server
+    server.close()
+    shutil.rmtree(folder)

@@ -22,6 +22,7 @@ PLACES = {
     "optuna": ("orchestrator/search/model.py", "analysis/"),
     "opda": ("analysis/tuning.py",),
     "sqlalchemy": ("orchestrator/ledger/",),
+    "psycopg": ("orchestrator/ledger/postgres.py",),
     "pyarrow": (
         "orchestrator/schema.py",
         "orchestrator/storage.py",

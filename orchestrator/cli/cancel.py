@@ -38,7 +38,7 @@ def command(name: str, directory: Path) -> None:
 
 def _wait(sweep: Opened) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while sweep.reader.sweep().live(time.time()):
+    while sweep.reader.sweep().live():
         if time.monotonic() > deadline:
             owner = sweep.record.owner
             raise NotCancelled(

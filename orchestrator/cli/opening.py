@@ -12,9 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import SwatheError
-from ..ledger import Reader, SweepRecord
+from ..ledger import HEARTBEAT_LIMIT, Reader, SweepRecord
 from ..ledger.tables import url_of
-from ..ledger.writing import HEARTBEAT_LIMIT
 from ..spec import Sweep, parse
 from .options import DIRECTORY
 from .printing import near
@@ -52,9 +51,8 @@ class Opened:
     @property
     def condition(self) -> str:
         """running, finished, drained, or interrupted: begun, and nobody is at work on it."""
-        now = time.time()
-        begins = self.record.status == "new" and now - self.record.created <= HEARTBEAT_LIMIT
-        if begins or self.record.live(now):
+        begins = self.record.status == "new" and time.time() - self.record.created <= HEARTBEAT_LIMIT
+        if begins or self.record.live():
             return "running"
         return "interrupted" if self.record.status in ("new", "running") else self.record.status
 
@@ -79,7 +77,7 @@ def opened_folder(folder: Path) -> Iterator[Opened]:
 
 def refuse_idle(sweep: Opened) -> None:
     """Raise `NotRunning` when nobody is at work on the sweep."""
-    if not sweep.record.live(time.time()):
+    if not sweep.record.live():
         raise NotRunning(
             f"{sweep.record.name} is {sweep.condition}, and nobody is at work on it; `swathe list` shows what runs"
         )

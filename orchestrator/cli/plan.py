@@ -12,7 +12,7 @@ import click
 
 from ..errors import SpecError
 from ..spec import Sweep, load
-from .options import directory_option, json_option, set_option, spec_argument
+from .options import folder_option, json_option, set_option, spec_argument
 from .packs import Group, groups
 from .printing import as_json, duration, goal, number, settings, show, table, warn, word
 
@@ -27,7 +27,7 @@ CLEAR_POWER = 0.1
 @spec_argument
 @click.option("--pilot", metavar="NAME", help="Predict time from this sweep, an earlier or a small one.")
 @click.option("--workers", type=click.IntRange(min=1), help="On how many workers; as many as `run` would start.")
-@directory_option
+@folder_option
 @set_option
 @json_option
 def command(

@@ -15,7 +15,7 @@ from ..spec import Sweep, load
 from . import INTERRUPTED
 from .live import Display
 from .opening import opened_folder
-from .options import directory_option, set_option, spec_argument
+from .options import folder_option, set_option, spec_argument
 from .plan import trials
 from .printing import near, warn
 from .standing import standing
@@ -32,7 +32,7 @@ MOST_CHANGES = 20
     help="embedded: on this machine's cores; inline: in this process.",
 )
 @click.option("--workers", type=int, help="How many workers; as many as fit when left out.")
-@directory_option
+@folder_option
 @set_option
 @click.option("--takeover", is_flag=True, help="Replace another driver of the sweep, though it may be alive.")
 @click.option("--accept-changes", is_flag=True, help="Go on though code or packages have changed; this is noted.")

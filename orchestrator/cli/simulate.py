@@ -19,7 +19,7 @@ from ..simulation.recorded import Recorded
 from ..simulation.summary import Summary
 from ..spec import Sweep, load
 from .opening import find
-from .options import directory_option, json_option, set_option, spec_argument
+from .options import folder_option, json_option, set_option, spec_argument
 from .plan import trials
 from .printing import as_json, duration, number, show, table, warn
 
@@ -39,7 +39,7 @@ CROWDED = 0.7
 @click.option("--without-checkpoints", is_flag=True, help="Trials keep no state: one that goes on starts again.")
 @click.option("--knob", "knobs", multiple=True, metavar="NAME=VALUE", help="As in noise=0.05; may be repeated.")
 @click.option("--draw", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of what is simulated.")
-@directory_option
+@folder_option
 @set_option
 @json_option
 def command(spec: Path, overrides: tuple[str, ...], json: bool, workers: tuple[int, ...], **options: Any) -> None:

@@ -1,12 +1,17 @@
 """A sweep's durable state: a SQL database with one writer, which is at the same time the write-ahead log."""
 
 from .editing import CANCEL, DRAIN, Editor, Revision, ask_driver, copy_as, editing
-from .reading import CellProgress, Failure, Progress, Reader, SweepRecord, Tail
-from .writing import Batch, Ledger, Owner, PartRange
+from .opening import shown
+from .owner import HEARTBEAT_LIMIT, Owner
+from .reading import Reader, names_in
+from .records import CellProgress, Failure, Progress, SweepRecord, Tail
+from .tables import url_of
+from .writing import Batch, Ledger, PartRange
 
 __all__ = [
     "CANCEL",
     "DRAIN",
+    "HEARTBEAT_LIMIT",
     "Batch",
     "CellProgress",
     "Editor",
@@ -22,4 +27,7 @@ __all__ = [
     "ask_driver",
     "copy_as",
     "editing",
+    "names_in",
+    "shown",
+    "url_of",
 ]

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from ..messages import Suggestion, TrialKey
 from . import rows as r
 from . import tables as t
-from .writing import Ledger, Owner
+from .opening import OPENING_SECONDS, insist, open_engine
+from .owner import Owner
+from .writing import Ledger
 
 DRAIN: Literal["drain"] = "drain"
 CANCEL: Literal["cancel"] = "cancel"
@@ -44,40 +46,44 @@ class Editor(Ledger):
 
     def open_for_edit(self, *, force: bool) -> None:
         """Claim the sweep. Raises `SweepLive` when a driver is alive, unless `force`."""
+        status = sa.select(t.sweep.c.status).where(t.sweep.c.name == self.name)
         with self._engine.connect() as connection:
-            status = sa.select(t.sweep.c.status).where(t.sweep.c.name == self.name)
             before = connection.execute(status).scalar_one()
         self._status = _STOPPED if before in ("new", "running") else before
         self.claim(Owner.here(), force=force)
 
     def release(self) -> None:
         """Nobody drives the sweep any more."""
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0, status=self._status)
+        self._write(lambda connection, number: None, status=self._status)
 
     def revise(self, revision: Revision) -> None:
         """Take in a new spec, with what follows from it, in one transaction."""
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0)
-            values = {"spec": revision.spec, "root": revision.root, "amendments": list(revision.amendments)}
-            connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(values))
-            for cell, number, suggestions in revision.generations:
-                row = r.generation_row(self.name, cell, number, suggestions)
-                same = (t.generation.c.cell == cell, t.generation.c.generation == number)
-                mine = sa.update(t.generation).where(t.generation.c.sweep == self.name, *same)
-                connection.execute(mine.values(suggestions=row["suggestions"]))
+        self._write(lambda connection, number: self._revise(connection, revision))
         if revision.reopened:
             self._status = _STOPPED
+
+    def _revise(self, connection: sa.Connection, revision: Revision) -> None:
+        values = {"spec": revision.spec, "root": revision.root, "amendments": list(revision.amendments)}
+        connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(values))
+        for cell, number, suggestions in revision.generations:
+            row = r.generation_row(self.name, cell, number, suggestions)
+            same = (t.generation.c.cell == cell, t.generation.c.generation == number)
+            mine = sa.update(t.generation).where(t.generation.c.sweep == self.name, *same)
+            connection.execute(mine.values(suggestions=row["suggestions"]))
 
     def retry(self, trials: Iterable[TrialKey]) -> None:
         """Take back the outcomes of these failed trials, in one transaction: they wait, with all their attempts.
 
         Every outcome must lie in a finished part already; the part is written anew afterwards.
         """
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0)
-            for trial in trials:
+        chosen = tuple(trials)
+
+        def take_back(connection: sa.Connection, number: int) -> None:
+            for trial in chosen:
                 self._take_back(connection, trial)
+
+        # Not to be done twice, so it has a commit of its own.
+        self._write(take_back, advance=1)
         self._status = _STOPPED
 
     def _take_back(self, connection: sa.Connection, trial: TrialKey) -> None:
@@ -111,23 +117,27 @@ def editing(url: str, name: str, *, force: bool = False) -> Iterator[Editor]:
 
 def ask_driver(url: str, name: str, wish: Literal["drain", "cancel"]) -> None:
     """Leave a wish for the driver of a sweep, which sees it at its next commit or heartbeat."""
-    engine = t.open_engine(url)
-    try:
+    engine = open_engine(url)
+
+    def ask() -> None:
         with engine.begin() as connection:
             connection.execute(sa.update(t.sweep).where(t.sweep.c.name == name).values(wish=wish))
+
+    try:
+        insist(ask, OPENING_SECONDS)
     finally:
         engine.dispose()
 
 
 def copy_as(url: str, to: Path, name: str) -> None:
     """Copy a ledger that holds one sweep to the file `to`, where the sweep is called `name` and begins anew."""
-    engine = t.open_engine(url)
+    engine = open_engine(url)
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.connection.driver_connection.execute("VACUUM INTO ?", (str(to),))  # type: ignore[union-attr]
     finally:
         engine.dispose()
-    engine = t.open_engine(f"sqlite:///{to}")
+    engine = open_engine(f"sqlite:///{to}")
     fresh: Mapping[str, Any] = {"status": _STOPPED, "owner": {}, "spent": 0.0, "wish": None, "created": time.time()}
     try:
         with engine.begin() as connection:

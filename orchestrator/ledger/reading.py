@@ -2,128 +2,72 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
 from ..errors import LedgerEmpty, LedgerError
 from ..messages import Capacity, Cause, State, TrialKey
 from . import tables as t
+from .opening import clock_of, insist, one_moment, open_engine, shown
+from .records import CellProgress, Failure, Progress, SweepRecord, Tail
 from .rows import decode_capacity
-from .writing import HEARTBEAT_LIMIT, Owner, PartRange
+from .writing import PartRange
 
 SLICE = 2_000
+READING_SECONDS = 30.0
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class SweepRecord:
-    """A sweep as its ledger knows it. Times are Unix seconds; `metrics` the declared final metrics."""
+def _patient(read: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Read again for a while when the database is away."""
 
-    name: str
-    spec: str
-    root: str
-    metrics: tuple[str, ...]
-    amendments: tuple[str, ...]
-    status: str
-    owner: Mapping[str, Any]
-    heartbeat: float
-    created: float
-    epoch: int
-    spent: float
-    warm: tuple[Mapping[str, Any], ...] = ()
-    shapes: Mapping[str, Any] | None = None
+    @functools.wraps(read)
+    def patient(*given: Given.args, **named: Given.kwargs) -> Result:
+        return insist(lambda: read(*given, **named), READING_SECONDS)
 
-    def live(self, now: float) -> bool:
-        """Whether a driver is at work on it."""
-        if self.status != "running" or not self.owner:
-            return False
-        return now - self.heartbeat <= HEARTBEAT_LIMIT and not Owner(**self.owner).gone()
-
-
-@dataclass(frozen=True, slots=True)
-class CellProgress:
-    """Decided trials of one cell: how many by state and cause, the best value, and the seconds they took."""
-
-    cell: str
-    counts: Mapping[tuple[State, Cause | None], int]
-    lowest: float | None
-    highest: float | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Decided trials of a sweep; `retried` are attempts that did not decide their trial."""
-
-    cells: Mapping[str, CellProgress]
-    retried: int
-    status: str
-
-    def count(self, *states: State) -> int:
-        """Decided trials in the given states; in any state when none is given."""
-        counts = (pair for cell in self.cells.values() for pair in cell.counts.items())
-        return sum(number for (state, _), number in counts if not states or state in states)
-
-    def causes(self) -> dict[Cause, int]:
-        """Failed trials by cause."""
-        found: dict[Cause, int] = {}
-        for cell in self.cells.values():
-            for (_, cause), number in cell.counts.items():
-                if cause:
-                    found[cause] = found.get(cause, 0) + number
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failed trial: its cause, searched parameters and traceback."""
-
-    trial: TrialKey
-    cause: Cause
-    attempt: int
-    params: Mapping[str, Any]
-    error: str
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """A consistent view of the results: finished parts, and what has been committed since.
-
-    `trials` are rows of the ledger's trial table (columns as attributes) or what was kept of them, `blobs` payloads of
-    metric rows. Trials in `retired` have been taken back; a part that holds the commit named with them must be read
-    without their rows.
-    """
-
-    parts: tuple[PartRange, ...]
-    trials: Sequence[Any]
-    blobs: tuple[bytes, ...]
-    retired: tuple[tuple[str, int], ...] = ()
+    return patient
 
 
 class Reader:
     """Read-only access to one sweep of a ledger: the one called `name`, or the only one that it holds."""
 
-    def __init__(self, url: str, name: str | None = None) -> None:
-        self._engine = t.open_engine(url)
-        self.name = self._only_name() if name is None else name
+    def __init__(self, url: str, name: str | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._engine = open_engine(url)
+        self._clock = clock
+        self._shown = shown(url)
+        try:
+            self.name = self._only_name() if name is None else name
+        except LedgerError:
+            self._engine.dispose()
+            raise
 
+    @_patient
     def _only_name(self) -> str:
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             names = connection.execute(sa.select(t.sweep.c.name).limit(2)).scalars().all()
         if len(names) != 1:
-            raise LedgerError(f"the ledger holds {'no sweep' if not names else 'several sweeps'}; say which one")
+            raise LedgerError(
+                f"ledger {self._shown} holds {'no sweep' if not names else 'several sweeps'}; say which one"
+            )
         return names[0]
 
+    @_patient
     def sweep(self) -> SweepRecord:
         """The sweep's own row."""
-        with self._engine.connect() as connection:
-            row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == self.name)).one_or_none()
+        with one_moment(self._engine) as connection:
+            asked = clock_of(self._engine, self._clock).label("asked")
+            row = connection.execute(sa.select(t.sweep, asked).where(t.sweep.c.name == self.name)).one_or_none()
         if row is None:
-            raise LedgerEmpty(f"the ledger holds no sweep named {self.name}")
+            raise LedgerEmpty(
+                f"ledger {self._shown} holds no sweep named {self.name}; `swathe list` shows what it holds"
+            )
         return SweepRecord(
             name=row.name,
             spec=row.spec,
@@ -138,8 +82,12 @@ class Reader:
             spent=row.spent,
             warm=tuple(row.warm),
             shapes=row.shapes,
+            crew=row.crew,
+            results=row.results,
+            asked=float(row.asked),
         )
 
+    @_patient
     def progress(self) -> Progress:
         """Counts and best values by cell."""
         c = t.trial.c
@@ -148,7 +96,7 @@ class Reader:
         final = sa.case((c.state == State.COMPLETE.value, c.value))
         value = sa.func.min(final), sa.func.max(final), sa.func.sum(c.ended - c.started)
         counted = sa.select(c.cell, c.state, c.cause, sa.func.count(), *value).where(mine)
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             groups = connection.execute(counted.group_by(c.cell, c.state, c.cause)).all()
             retried = sa.select(sa.func.count()).where(t.attempt.c.sweep == self.name, ~t.attempt.c.late)
             attempts = connection.execute(retried).scalar_one()
@@ -160,12 +108,13 @@ class Reader:
             cells.setdefault(group[0], []).append(group)
         return Progress({cell: _cell_progress(cell, each) for cell, each in cells.items()}, attempts, status)
 
+    @_patient
     def failures(self, limit: int = 20) -> tuple[Failure, ...]:
         """The latest failed trials; those that diverged are results and no failures."""
         c = t.trial.c
         own = c.cause != Cause.DIVERGED.value
         failed = sa.select(t.trial).where(c.sweep == self.name, c.state == State.FAIL.value, own)
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             rows = connection.execute(failed.order_by(c.ended.desc(), c.commit.desc()).limit(limit)).all()
         return tuple(
             Failure(
@@ -179,23 +128,25 @@ class Reader:
             for row in rows
         )
 
+    @_patient
     def suggestion(self, trial: TrialKey) -> Mapping[str, Any] | None:
         """The searched parameters of a trial, or None when its configuration has not been proposed."""
         c = t.generation.c
         proposed = sa.select(c.suggestions).where(c.sweep == self.name, c.cell == trial.cell)
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             for text in connection.execute(proposed).scalars():
                 for number, params, _ in json.loads(text):
                     if number == trial.configuration:
                         return params
         return None
 
+    @_patient
     def tail(self, part: PartRange | None = None, keep: Callable[[Sequence[Any]], Sequence[Any]] = list) -> Tail:
         """All results, or, given a `part`, just the commits in it.
 
         What `keep` makes of a slice of the trials is kept of them: whole, as Python objects, they take much memory.
         """
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             done = sa.select(t.part).where(t.part.c.sweep == self.name, t.part.c.done).order_by(t.part.c.first)
             parts = tuple(PartRange(row.first, row.last) for row in connection.execute(done))
             first = part.first if part else max((each.last for each in parts), default=0) + 1
@@ -211,33 +162,46 @@ class Reader:
             retired = tuple((row.trial, row.commit) for row in connection.execute(taken_back))
         return Tail(parts, trials, payloads, retired)
 
+    @_patient
     def capacities(self) -> dict[str, Capacity]:
         """What was decided on the lanes of each shape, last."""
         c = t.capacity.c
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             rows = connection.execute(sa.select(t.capacity).where(c.sweep == self.name).order_by(c.id)).all()
         return {row.shape: decode_capacity(row) for row in rows}
 
+    @_patient
     def failed(self, causes: Iterable[Cause]) -> dict[TrialKey, Cause]:
         """All trials that failed for one of these causes, in order."""
         c = t.trial.c
         wanted = [each.value for each in causes]
         chosen = sa.select(c.cell, c.configuration, c.replicate, c.cause).where(c.sweep == self.name)
         chosen = chosen.where(c.cause.in_(wanted)).order_by(c.cell, c.configuration, c.replicate)
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             return {TrialKey(*key): Cause(cause) for *key, cause in connection.execute(chosen)}
 
+    @_patient
     def state_of(self, trial: TrialKey) -> State | None:
         """How a trial was decided, or None while it is not."""
         c = t.trial.c
         same = (c.cell == trial.cell, c.configuration == trial.configuration, c.replicate == trial.replicate)
-        with self._engine.connect() as connection:
+        with one_moment(self._engine) as connection:
             found = connection.execute(sa.select(c.state).where(c.sweep == self.name, *same)).scalar()
         return State(found) if found else None
 
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
+
+
+def names_in(url: str) -> list[str]:
+    """The names of the sweeps that a ledger holds, in order."""
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            return list(connection.execute(sa.select(t.sweep.c.name).order_by(t.sweep.c.name)).scalars())
+    finally:
+        engine.dispose()
 
 
 def _cell_progress(cell: str, groups: Sequence[Any]) -> CellProgress:

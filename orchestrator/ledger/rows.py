@@ -73,7 +73,7 @@ def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -
         "device": info.device,
         "lanes": outcome.lanes,
         "lease": record.lease,
-        "error": outcome.error,
+        "error": _storable(outcome.error),
         "commit": commit,
     }
 
@@ -127,3 +127,8 @@ def blob_row(name: str, commit: int, lease: int, blob: RowBlob) -> dict[str, Any
         "count": blob.count,
         "payload": blob.payload,
     }
+
+
+def _storable(text: str) -> str:
+    """A text that every database takes: PostgreSQL has no place for zero bytes, and none for halves of characters."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

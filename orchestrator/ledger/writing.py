@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import psutil
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from ..errors import LedgerError, OwnershipLost, SweepLive
+from ..errors import OwnershipLost, SweepLive
 from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
 from ..faultpoints import reach
-from ..messages import Capacity, Cause, Pause, RowBlob, State, Suggestion, TrialKey, WorkerInfo
-from ..schedule import Decision, Snapshot
+from ..messages import Capacity, Pause, RowBlob, Suggestion, TrialKey, WorkerInfo
+from ..schedule import Snapshot
 from . import rows as r
 from . import tables as t
+from .hearing import hear, heard
+from .opening import clock_of, insist, one_moment, open_engine
+from .owner import Owner, refuse_live
+from .restoring import read_snapshot
 
-HEARTBEAT_LIMIT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The driver that owns a sweep, so that a later one on the same machine can tell whether it still lives."""
-
-    host: str
-    pid: int
-    started: float
-
-    @classmethod
-    def here(cls) -> Owner:
-        """This process."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
-
-    def gone(self) -> bool:
-        """Whether the owner is known to be dead: same machine, and no such process any more."""
-        if self.host != socket.gethostname():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) > 1.0 or process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that one tick writes, in one transaction. `rows` are (lease, blob); `proposals` (cell, generation, ...)."""
+    """All that one tick writes, in one transaction. `rows` are (lease, blob); `proposals` (cell, generation, ...).
+
+    `heard` are the numbers of the pushes that it takes in, by worker.
+    """
 
     proposals: Sequence[tuple[str, int, tuple[Suggestion, ...]]] = ()
     outcomes: Sequence[tuple[RecordOutcome, WorkerInfo]] = ()
@@ -63,6 +42,7 @@ class Batch:
     status: str | None = None
     partial: frozenset[TrialKey] = field(default_factory=frozenset[TrialKey])
     capacities: Sequence[Capacity] = ()
+    heard: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class PartRange(NamedTuple):
@@ -73,13 +53,18 @@ class PartRange(NamedTuple):
 
 
 class Ledger:
-    """The writing side of one sweep's ledger, from `claim` on."""
+    """The writing side of one sweep's ledger, from `claim` on.
+
+    Each method that writes is one transaction. While the database is away the whole of it is tried again, and one whose
+    acknowledgement was lost is not written twice: every tick advances the number of commits, which tells. `clock` is
+    for files; a server has its own.
+    """
 
     def __init__(self, url: str, name: str, *, clock: Callable[[], float] = time.time) -> None:
         self.name = name
-        self._engine = t.open_engine(url)
+        self._engine = open_engine(url)
         self._clock = clock
-        self._epoch = -1
+        self._epoch = self._commits = -1
         self._claimed = self._spent_before = 0.0
         self.wish: str | None = None
 
@@ -89,35 +74,42 @@ class Ledger:
 
         Raises `SweepLive` when another driver has just done so.
         """
-        engine = t.open_engine(url, create=True)
+        engine = open_engine(url, create=True)
         row = {"amendments": [], "epoch": 0, "heartbeat": 0.0, "owner": {}, "status": "new", "commits": 0, "leases": 0}
+        row = {"name": name, "created": time.time(), **row, **record}
         reach("ledger.made")
         try:
-            with engine.begin() as connection:
-                connection.execute(sa.insert(t.sweep).values(name=name, created=time.time(), **row, **record))
-        except IntegrityError:
-            raise SweepLive(
-                f"sweep {name} was begun by another driver at this moment; look at it with `swathe status {name}`, "
-                "or replace it with --takeover"
-            ) from None
+            insist(lambda: _begin_sweep(engine, row))
         finally:
             engine.dispose()
         reach("ledger.created")
 
     def claim(self, owner: Owner, *, force: bool = False) -> None:
         """Become the one writer. Raises `SweepLive` when another driver is alive, unless `force`."""
+        insist(lambda: self._claim(owner, force))
+        reach("ledger.claimed")
+
+    def _claim(self, owner: Owner, force: bool) -> None:
+        mine = t.sweep.c.name == self.name
         with self._engine.begin() as connection:
             # The write lock is taken by the update, before the owner is read, so two claims cannot both pass.
-            connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(name=self.name))
-            row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == self.name)).one()
-            if not force:
-                refuse_live(self.name, row.owner if row.status == "running" else {}, row.heartbeat, self._clock())
-            self._epoch = row.epoch + 1
+            connection.execute(sa.update(t.sweep).where(mine).values(name=self.name))
+            row = connection.execute(sa.select(t.sweep, clock_of(self._engine, self._clock)).where(mine)).one()
+            now = float(row[-1])
+            # A claim whose acknowledgement was lost is this one.
+            again = self._epoch == row.epoch and row.owner == asdict(owner)
+            if not force and not again:
+                refuse_live(self.name, row.owner if row.status == "running" else {}, row.heartbeat, now)
+            self._epoch, self._commits = row.epoch + 1, row.commits
             self._claimed, self._spent_before = self._clock(), row.spent
-            values = {"epoch": self._epoch, "owner": asdict(owner), "heartbeat": self._claimed, "status": "running"}
+            values = {"epoch": self._epoch, "owner": asdict(owner), "heartbeat": now, "status": "running"}
             # What was asked of an earlier driver is not asked of this one.
-            connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(wish=None, **values))
-        reach("ledger.claimed")
+            connection.execute(sa.update(t.sweep).where(mine).values(wish=None, **values))
+
+    @property
+    def epoch(self) -> int:
+        """How many times the sweep has been taken over, this one included."""
+        return self._epoch
 
     @property
     def spent(self) -> float:
@@ -126,107 +118,154 @@ class Ledger:
 
     def snapshot(self, others: Sequence[str] = ()) -> Snapshot:
         """What is needed to go on: see `Snapshot`. `others` are the names of further objectives."""
-        with self._engine.connect() as connection:
-            return _read_snapshot(connection, self.name, others)
+
+        def read() -> Snapshot:
+            with one_moment(self._engine) as connection:
+                return read_snapshot(connection, self.name, others)
+
+        return insist(read)
 
     def partial_trials(self) -> set[TrialKey]:
         """Trials with acknowledged rows and no outcome yet."""
         named = sa.select(t.rows.c.trial).where(t.rows.c.sweep == self.name, t.rows.c.commit.is_(None)).distinct()
-        with self._engine.connect() as connection:
-            return {TrialKey.parse(text) for text in connection.execute(named).scalars()}
+
+        def read() -> set[TrialKey]:
+            with self._engine.connect() as connection:
+                return {TrialKey.parse(text) for text in connection.execute(named).scalars()}
+
+        return insist(read)
 
     def commit(self, batch: Batch) -> None:
         """Write a tick. Raises `OwnershipLost`, having written nothing, when a later driver has taken over."""
-        with self._engine.begin() as connection:
-            number = self._fence(connection, leases=batch.leases, status=batch.status)
-            _insert(connection, t.generation, [r.generation_row(self.name, *each) for each in batch.proposals])
-            _insert(connection, t.trial, [r.trial_row(self.name, number, *each) for each in batch.outcomes])
-            _insert(connection, t.pause, [r.pause_row(self.name, each) for each in batch.pauses])
-            _insert(connection, t.attempt, [r.attempt_row(self.name, self._clock(), each) for each in batch.attempts])
-            _insert(connection, t.attempt, [r.late_row(self.name, self._clock(), each) for each in batch.late])
-            _insert(
-                connection, t.capacity, [r.capacity_row(self.name, self._clock(), each) for each in batch.capacities]
-            )
-            if batch.capacities:
-                reach("ledger.capacity")
-            _insert(connection, t.rows, [r.blob_row(self.name, number, *each) for each in batch.rows])
-            for record, _ in batch.outcomes:
-                if record.outcome.trial in batch.partial:
-                    self._settle_rows(connection, record, number)
-            reach("ledger.commit.before")
+        self._write(lambda *given: self._tick(batch, *given), advance=1, leases=batch.leases, status=batch.status)
         reach("ledger.commit.after")
 
-    def heartbeat(self) -> None:
-        """Say that this driver lives."""
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0)
+    def _tick(self, batch: Batch, connection: sa.Connection, number: int) -> None:
+        name, now = self.name, self._clock()
+        _insert(connection, t.generation, [r.generation_row(name, *each) for each in batch.proposals])
+        _insert(connection, t.trial, [r.trial_row(name, number, *each) for each in batch.outcomes])
+        _insert(connection, t.pause, [r.pause_row(name, each) for each in batch.pauses])
+        _insert(connection, t.attempt, [r.attempt_row(name, now, each) for each in batch.attempts])
+        _insert(connection, t.attempt, [r.late_row(name, now, each) for each in batch.late])
+        _insert(connection, t.capacity, [r.capacity_row(name, now, each) for each in batch.capacities])
+        if batch.capacities:
+            reach("ledger.capacity")
+        _insert(connection, t.rows, [r.blob_row(name, number, *each) for each in batch.rows])
+        hear(connection, name, batch.heard)
+        for record, _ in batch.outcomes:
+            if record.outcome.trial in batch.partial:
+                self._settle_rows(connection, record, number)
+        reach("ledger.commit.before")
+
+    def heartbeat(self, crew: Mapping[str, Any] | None = None) -> None:
+        """Say that this driver lives, and, on a cluster, what its `crew` does."""
+        self._write(lambda connection, number: self._tell(connection, crew))
+
+    def _tell(self, connection: sa.Connection, crew: Mapping[str, Any] | None) -> None:
+        if crew is not None:
+            connection.execute(sa.update(t.sweep).where(t.sweep.c.name == self.name).values(crew=dict(crew)))
+
+    def heard(self) -> dict[str, int]:
+        """Of each worker the last push that is in the ledger."""
+        return heard(self._engine, self.name)
 
     def plan_part(self) -> PartRange | None:
         """The next part to be written, recorded before it is: an unfinished one first, else all new commits.
 
         None when no trial has ended since the last one.
         """
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0)
-            mine = t.part.c.sweep == self.name
-            begun = connection.execute(sa.select(t.part).where(mine, ~t.part.c.done)).first()
-            if begun is not None:
-                return PartRange(begun.first, begun.last)
-            first = 1 + (connection.execute(sa.select(sa.func.max(t.part.c.last)).where(mine)).scalar() or 0)
-            last = connection.execute(sa.select(t.sweep.c.commits).where(t.sweep.c.name == self.name)).scalar_one()
-            ended = sa.select(t.trial.c.commit).where(t.trial.c.sweep == self.name, t.trial.c.commit >= first)
-            if connection.execute(ended.limit(1)).first() is None:
-                return None
-            connection.execute(sa.insert(t.part).values(sweep=self.name, first=first, last=last, done=False))
-            return PartRange(first, last)
+        return self._write(lambda connection, number: self._plan(connection))
+
+    def _plan(self, connection: sa.Connection) -> PartRange | None:
+        mine = t.part.c.sweep == self.name
+        begun = connection.execute(sa.select(t.part).where(mine, ~t.part.c.done)).first()
+        if begun is not None:
+            return PartRange(begun.first, begun.last)
+        first = 1 + (connection.execute(sa.select(sa.func.max(t.part.c.last)).where(mine)).scalar() or 0)
+        last = connection.execute(sa.select(t.sweep.c.commits).where(t.sweep.c.name == self.name)).scalar_one()
+        ended = sa.select(t.trial.c.commit).where(t.trial.c.sweep == self.name, t.trial.c.commit >= first)
+        if connection.execute(ended.limit(1)).first() is None:
+            return None
+        connection.execute(sa.insert(t.part).values(sweep=self.name, first=first, last=last, done=False))
+        return PartRange(first, last)
 
     def finish_part(self, part: PartRange) -> None:
         """The part is durable: count it, and let go of the blobs that it holds."""
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0)
-            mine = sa.and_(t.part.c.sweep == self.name, t.part.c.first == part.first)
+        mine = sa.and_(t.part.c.sweep == self.name, t.part.c.first == part.first)
+        held = sa.and_(t.rows.c.sweep == self.name, t.rows.c.commit.between(*part))
+
+        def finish(connection: sa.Connection, number: int) -> None:
             connection.execute(sa.update(t.part).where(mine).values(done=True))
-            held = sa.and_(t.rows.c.sweep == self.name, t.rows.c.commit.between(*part))
             connection.execute(sa.delete(t.rows).where(held))
+
+        self._write(finish)
 
     def retired(self) -> dict[PartRange, frozenset[str]]:
         """The finished parts that hold rows of outcomes taken back, with the names of their trials."""
         inside = sa.and_(t.part.c.sweep == t.retired.c.sweep, t.retired.c.commit.between(t.part.c.first, t.part.c.last))
         chosen = sa.select(t.part.c.first, t.part.c.last, t.retired.c.trial).join(t.retired, inside)
-        found: dict[PartRange, set[str]] = {}
-        with self._engine.connect() as connection:
-            for first, last, trial in connection.execute(chosen.where(t.part.c.sweep == self.name, t.part.c.done)):
-                found.setdefault(PartRange(first, last), set()).add(trial)
-        return {part: frozenset(trials) for part, trials in found.items()}
+        chosen = chosen.where(t.part.c.sweep == self.name, t.part.c.done)
+
+        def read() -> dict[PartRange, set[str]]:
+            found: dict[PartRange, set[str]] = {}
+            with self._engine.connect() as connection:
+                for first, last, trial in connection.execute(chosen):
+                    found.setdefault(PartRange(first, last), set()).add(trial)
+            return found
+
+        return {part: frozenset(trials) for part, trials in insist(read).items()}
 
     def forget_retired(self, part: PartRange) -> None:
         """The part has been written without the rows of outcomes taken back."""
-        with self._engine.begin() as connection:
-            self._fence(connection, advance=0)
-            inside = t.retired.c.commit.between(*part)
-            connection.execute(sa.delete(t.retired).where(t.retired.c.sweep == self.name, inside))
+        inside = sa.and_(t.retired.c.sweep == self.name, t.retired.c.commit.between(*part))
+        self._write(lambda connection, number: connection.execute(sa.delete(t.retired).where(inside)))
 
     def close(self) -> None:
         """Let go of the database; the write-ahead log is folded into the file."""
         self._engine.dispose()
 
-    def _fence(self, connection: sa.Connection, *, advance: int = 1, leases: int = 0, status: str | None = None) -> int:
-        """The number of this commit. What others wish of this driver comes back with it, in `wish`."""
-        values: dict[str, Any] = {"heartbeat": self._clock(), "commits": t.sweep.c.commits + advance}
-        values["spent"] = self.spent
-        if leases:
-            values["leases"] = leases
-        if status:
-            values["status"] = status
-        fence = sa.update(t.sweep).where(t.sweep.c.name == self.name, t.sweep.c.epoch == self._epoch)
-        row = connection.execute(fence.values(values).returning(t.sweep.c.commits, t.sweep.c.wish)).one_or_none()
-        if row is None:
-            raise OwnershipLost(
-                f"sweep {self.name} was taken over by another driver; this one has stopped and written nothing more. "
-                f"Watch the other with `swathe status {self.name}`"
-            )
-        self.wish = row.wish
-        return row.commits
+    def _write(
+        self,
+        work: Callable[[sa.Connection, int], Result],
+        *,
+        advance: int = 0,
+        leases: int = 0,
+        status: str | None = None,
+    ) -> Result:
+        """Do `work` with the number of its commit, in one transaction, as the sweep's owner.
+
+        What can be done twice without harm needs no commit of its own (`advance` 0).
+        """
+
+        def attempt() -> Any:
+            with self._engine.begin() as connection:
+                number = self._fence(connection, advance, {"leases": leases} if leases else {}, status)
+                return None if number is None else work(connection, number)
+
+        result = insist(attempt)
+        self._commits += advance
+        return result
+
+    def _fence(self, connection: sa.Connection, advance: int, values: dict[str, Any], status: str | None) -> int | None:
+        """The number of this commit, or None when it has been made and only its acknowledgement was lost.
+
+        What others wish of this driver comes back with it, in `wish`.
+        """
+        values |= {"heartbeat": clock_of(self._engine, self._clock), "commits": t.sweep.c.commits + advance}
+        values |= {"spent": self.spent, **({"status": status} if status else {})}
+        mine = sa.and_(t.sweep.c.name == self.name, t.sweep.c.epoch == self._epoch)
+        following = mine if not advance else sa.and_(mine, t.sweep.c.commits == self._commits)
+        fence = sa.update(t.sweep).where(following).values(values).returning(t.sweep.c.commits, t.sweep.c.wish)
+        row = connection.execute(fence).one_or_none()
+        if row is not None:
+            self.wish = row.wish
+            return row.commits
+        if advance and connection.execute(sa.select(t.sweep.c.commits).where(mine)).scalar() == self._commits + advance:
+            return None
+        raise OwnershipLost(
+            f"sweep {self.name} was taken over by another driver; this one has stopped and written nothing more. "
+            f"Watch the other with `swathe status {self.name}`"
+        )
 
     def _settle_rows(self, connection: sa.Connection, record: RecordOutcome, number: int) -> None:
         """Rows of the leases that led to the outcome count from now on; those of lost leases never will."""
@@ -235,52 +274,22 @@ class Ledger:
         connection.execute(sa.update(t.rows).where(mine).values(commit=number, trial=None))
 
 
-def refuse_live(name: str, owner: Mapping[str, Any], heartbeat: float, now: float) -> None:
-    """Raise `SweepLive` when `owner` may still be driving the sweep; an empty owner drives nothing."""
-    if not owner or now - heartbeat > HEARTBEAT_LIMIT or Owner(**owner).gone():
-        return
-    raise SweepLive(
-        f"sweep {name} is being driven by process {owner['pid']} on {owner['host']}, which was alive "
-        f"{max(0.0, now - heartbeat):.0f} s ago; look at it with `swathe status {name}`, or replace it with --takeover"
-    )
-
-
-def _read_snapshot(connection: sa.Connection, name: str, others: Sequence[str]) -> Snapshot:
-    row = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == name)).one_or_none()
-    if row is None:
-        raise LedgerError(f"the ledger holds no sweep named {name}")
-    order = (t.generation.c.generation, t.generation.c.cell)
-    proposals = tuple(
-        (each.cell, each.generation, r.decode_suggestions(each.suggestions))
-        for each in connection.execute(sa.select(t.generation).where(t.generation.c.sweep == name).order_by(*order))
-    )
-    c = t.trial.c
-    columns = (c.cell, c.configuration, c.replicate, c.state, c.cause, c.value, c.steps, c.metrics)
-    decided = connection.execute(sa.select(*columns).where(c.sweep == name))
-    decisions = {
-        TrialKey(cell, number, replicate): Decision(
-            State(state), Cause(cause) if cause else None, value, steps, _values(metrics, others)
-        )
-        for cell, number, replicate, state, cause, value, steps, metrics in decided
-    }
-    key = (t.attempt.c.cell, t.attempt.c.configuration, t.attempt.c.replicate)
-    charged = sa.and_(t.attempt.c.sweep == name, ~t.attempt.c.late, t.attempt.c.cause != Cause.PREEMPTED.value)
-    charged = sa.and_(charged, ~t.attempt.c.forgiven)
-    failed = sa.select(*key, sa.func.max(t.attempt.c.attempt)).where(charged).group_by(*key)
-    charges = {TrialKey(c, n, r): count for c, n, r, count in connection.execute(failed)}
-    open_charges = {trial: count for trial, count in charges.items() if trial not in decisions}
-    paused = connection.execute(sa.select(t.pause).where(t.pause.c.sweep == name).order_by(t.pause.c.id))
-    measured = connection.execute(sa.select(t.capacity).where(t.capacity.c.sweep == name).order_by(t.capacity.c.id))
-    lanes = {each.shape: each.lanes for each in measured}
-    return Snapshot(proposals, decisions, tuple(map(r.decode_pause, paused)), open_charges, row.leases, lanes)
+def _begin_sweep(engine: sa.Engine, row: Mapping[str, Any]) -> None:
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.insert(t.sweep).values(row))
+    except IntegrityError:
+        with engine.connect() as connection:
+            made = connection.execute(sa.select(t.sweep).where(t.sweep.c.name == row["name"])).one()
+        if (made.created, made.spec, made.epoch) == (row["created"], row["spec"], 0):
+            # By this call, whose acknowledgement was lost.
+            return
+        raise SweepLive(
+            f"sweep {made.name} was begun by another driver at this moment; look at it with `swathe status "
+            f"{made.name}`, or replace it with --takeover"
+        ) from None
 
 
 def _insert(connection: sa.Connection, table: sa.Table, values: list[dict[str, Any]]) -> None:
     if values:
         connection.execute(sa.insert(table), values)
-
-
-def _values(metrics: str, names: Sequence[str]) -> tuple[float | None, ...]:
-    """The metrics of these names, of JSON that is only read where there are any."""
-    told = json.loads(metrics) if names else {}
-    return tuple(told.get(name) for name in names)

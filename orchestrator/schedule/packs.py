@@ -8,7 +8,7 @@ or, where rungs decide who goes on, what lies between two rungs of one generatio
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..events import RecordCapacity
 from ..messages import Calibration, Capacity, Scalar, TrialKey
@@ -46,6 +46,11 @@ class Packs:
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting))
+
+    @property
+    def leases(self) -> int:
+        """How many leases wait: packs, and measurements."""
+        return len(self._waiting) + len(self._wanted)
 
     def __iter__(self) -> Iterator[TrialKey]:
         yield from (trial for gathered in self._gathered.values() for trial in gathered)
@@ -104,6 +109,18 @@ class Packs:
         self._packs += 1
         self._leased.update(dict.fromkeys(pack, self._packs))
         return pack
+
+    def withdraw(self, trials: Collection[TrialKey]) -> set[TrialKey]:
+        """Take out those of `trials` that wait here, as the pack that a worker runs already."""
+        found = {trial for trial in self if trial in trials}
+        if found:
+            for gathered in self._gathered.values():
+                gathered -= found
+            rest = (tuple(trial for trial in pack if trial not in found) for pack in self._waiting)
+            self._waiting = deque(pack for pack in rest if pack)
+            self._packs += 1
+            self._leased.update(dict.fromkeys(found, self._packs))
+        return found
 
     def calibration(self, worker: str) -> Calibration | None:
         """What `worker` is to measure first; trials wait for it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from ..messages import TrialKey
 
@@ -38,9 +39,23 @@ class TrialQueue:
         """Trials that go on after a rung: first, because a whole generation waits for them."""
         self.put_back(trials)
 
+    def withdraw(self, trials: Collection[TrialKey]) -> set[TrialKey]:
+        """Take out those of `trials` that wait here, for a worker that runs them already."""
+        found = {trial for trial in self if trial in trials}
+        if found:
+            self._waiting = deque(trial for trial in self._waiting if trial not in found)
+            self._suspects = deque(trial for trial in self._suspects if trial not in found)
+        return found
+
     def suspect(self, trials: Iterable[TrialKey]) -> None:
         """Trials whose last attempt failed with its worker."""
         self._suspects.extend(trials)
+
+    def leases(self, expected: Callable[[TrialKey], float | None]) -> int:
+        """How many workers would find a lease worth its while here; `expected` as in `take`."""
+        known = {cell: expected(trial) for cell, trial in {trial.cell: trial for trial in self._waiting}.items()}
+        shares = {cell: 1.0 if cost is None else min(1.0, cost / LEASE_SECONDS) for cell, cost in known.items()}
+        return len(self._suspects) + math.ceil(sum(shares[trial.cell] for trial in self._waiting))
 
     def take(self, workers: int, expected: Callable[[TrialKey], float | None]) -> list[TrialKey]:
         """The trials of one lease: about two seconds of work, and no more than this worker's share of what waits.

@@ -6,7 +6,7 @@ only, never which trials exist or how they end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ..events import (
@@ -18,15 +18,17 @@ from ..events import (
     Event,
     GenerationProposed,
     Instruction,
+    LeaseKept,
     LeaseWanted,
     RecordAttempt,
     RecordOutcome,
     RecordPause,
     ShapeMeasured,
     TrialsEnded,
+    WorkerLeaves,
     WorkerLost,
 )
-from ..messages import Assignment, Cause, Outcome, Pause, State, TrialKey
+from ..messages import Assignment, Cause, Held, Outcome, Pause, State, TrialKey
 from . import invariants, leasing
 from .facts import Decision, Observation, Snapshot
 from .failures import FailureWatch
@@ -108,6 +110,12 @@ class ScheduleState:
                 self._packs.idle(worker)
                 self._queue.put_back(self._packs.back(self._workforce.wait(worker)))
                 done = []
+            case LeaseKept(worker=worker, held=held):
+                self._keep(worker, held)
+                done = []
+            case WorkerLeaves(worker=worker):
+                self._workforce.leave(worker)
+                done = []
             case TrialsEnded():
                 done = [each for outcome in event.outcomes for each in self._trial_ended(event, outcome)]
             case ShapeMeasured(capacity=capacity):
@@ -145,6 +153,14 @@ class ScheduleState:
         """Trials without a final word."""
         return self._undecided
 
+    @property
+    def demand(self) -> int:
+        """How many workers could be at work: those that are, and one for each lease that waits. One is always there."""
+        if self.closed or self.draining:
+            return len(self._workforce.holders)
+        waiting = self._queue.leases(lambda trial: self._cells[trial.cell].seconds)
+        return max(1, len(self._workforce.holders) + waiting + self._packs.leases)
+
     # Events
 
     def _generation_proposed(self, event: GenerationProposed) -> list[Instruction]:
@@ -175,6 +191,9 @@ class ScheduleState:
         self._packs.idle(event.worker, lost=True)
         lease, trials = self._workforce.lose(event.worker)
         ran = leasing.running(trials, self._packs, event.trial)
+        if event.cause is Cause.PREEMPTED:
+            self._queue.put_back(self._packs.back(trials))
+            return [RecordAttempt(each, trials[each], event.cause, lease, event.worker) for each in ran]
         if not ran:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
             self._queue.suspect(trials)
@@ -188,6 +207,14 @@ class ScheduleState:
         self._queue.put_back(trial for trial in trials if trial not in ran)
         outcomes = leasing.cancelled(at, ran, trials)
         return [each for outcome in outcomes for each in self._decide(outcome, lease, worker)]
+
+    def _keep(self, worker: str, held: Held) -> None:
+        if self._workforce.holds(worker, held.lease):
+            return
+        found = (self._packs if held.fused else self._queue).withdraw(held.trials)
+        # What waits no more is decided, or somebody else's by now.
+        attempts = {trial: self._charges.get(trial, 0) + 1 for trial in held.trials if trial in found}
+        self._workforce.keep(worker, held.lease, attempts)
 
     # Consequences
 
@@ -260,17 +287,15 @@ class ScheduleState:
         if not self.closed and (not self._undecided or (self.draining and not self._workforce.busy)):
             self.closed = (self.draining or "drained") if self._undecided else "finished"
             done.append(CloseSweep(self.closed))
-        if self.closed or self.draining:
-            done.extend(DismissWorker(worker) for worker in self._workforce.dismiss())
+        everyone = bool(self.closed or self.draining)
+        done.extend(DismissWorker(worker) for worker in self._workforce.dismiss(everyone=everyone))
         return done
 
     # Leases
 
     def _grant(self) -> Iterable[Instruction]:
-        def seconds(trial: TrialKey) -> float | None:
-            return self._cells[trial.cell].seconds
-
-        return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, seconds)
+        expected: Callable[[TrialKey], float | None] = lambda trial: self._cells[trial.cell].seconds  # noqa: E731
+        return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, expected)
 
     def _assignment(self, trial: TrialKey) -> Assignment:
         return leasing.assignment(self.plan, self._cells[trial.cell], trial, self._charges.get(trial, 0) + 1)

@@ -15,6 +15,7 @@ class Workforce:
         self._held: dict[str, tuple[int, dict[TrialKey, int]]] = {}
         self._idle: dict[str, None] = {}
         self._known: set[str] = set()
+        self._leaving: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -22,7 +23,12 @@ class Workforce:
     @property
     def idle(self) -> Sequence[str]:
         """Workers that wait for a lease, longest first."""
-        return list(self._idle)
+        return [worker for worker in self._idle if worker not in self._leaving]
+
+    @property
+    def holders(self) -> Sequence[str]:
+        """Workers that hold a lease."""
+        return list(self._held)
 
     @property
     def busy(self) -> bool:
@@ -47,6 +53,7 @@ class Workforce:
     def lose(self, worker: str) -> tuple[int, Mapping[TrialKey, int]]:
         """The worker is gone; its lease and what it held."""
         self._known.discard(worker)
+        self._leaving.discard(worker)
         self._idle.pop(worker, None)
         return self._held.pop(worker, (0, {}))
 
@@ -55,6 +62,19 @@ class Workforce:
         held = [(worker, lease, trials) for worker, (lease, trials) in self._held.items()]
         self._held.clear()
         return held
+
+    def keep(self, worker: str, lease: int, trials: Mapping[TrialKey, int]) -> None:
+        """The worker holds a lease of an earlier session."""
+        self._known.add(worker)
+        self._held[worker] = (lease, dict(trials))
+
+    def leave(self, worker: str) -> None:
+        """The worker is to go when it comes to the end of its lease."""
+        self._leaving.add(worker)
+
+    def leaves(self, worker: str) -> bool:
+        """Whether it is to go."""
+        return worker in self._leaving
 
     def grant(
         self,
@@ -74,11 +94,13 @@ class Workforce:
         """Take a reported trial out of the worker's lease; False when it is not in it (any more)."""
         return self.holds(worker, lease) and self._held[worker][1].pop(trial, None) is not None
 
-    def dismiss(self) -> list[str]:
-        """Send the idle workers away."""
-        gone = list(self._idle)
+    def dismiss(self, *, everyone: bool = True) -> list[str]:
+        """Send the idle workers away, or those that are to leave."""
+        gone = [worker for worker in self._idle if everyone or worker in self._leaving]
         self._known.difference_update(gone)
-        self._idle.clear()
+        self._leaving.difference_update(gone)
+        for worker in gone:
+            del self._idle[worker]
         return gone
 
     def validate(self) -> None:

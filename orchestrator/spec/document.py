@@ -120,25 +120,33 @@ class Document:
         return f"{self.source}:1"
 
 
-def read_text(path: File) -> str:
-    """The text of a UTF-8 file. Raises `SpecError` when there is none to read."""
+def read_text(path: File, what: str = "spec") -> str:
+    """The text of a UTF-8 file, which errors call the `what`. Raises `SpecError` when there is none to read."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise SpecError(f"{path}: there is no such file; check the path of the spec") from None
+        raise SpecError(f"{path}: there is no such file; check the path of the {what}") from None
     except IsADirectoryError:
-        raise SpecError(f"{path}: this is a folder; name the spec file in it") from None
+        raise SpecError(f"{path}: this is a folder; name the {what} file in it") from None
     except (OSError, ValueError) as error:
-        raise SpecError(f"{path}: the spec cannot be read ({error}); check its path and permissions") from None
+        raise SpecError(f"{path}: the {what} cannot be read ({error}); check its path and permissions") from None
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"0x{content[error.start]:02x}"
-        raise SpecError(f"{path}:{line}: byte {byte} is not UTF-8; save the spec as UTF-8 text") from None
+        raise SpecError(f"{path}:{line}: byte {byte} is not UTF-8; save the {what} as UTF-8 text") from None
 
 
-def parse_document(text: str, source: str, overrides: Iterable[str] = ()) -> Document:
+@dataclass(frozen=True, slots=True)
+class Genre:
+    """What errors call a document, and the keys that it needs at least."""
+
+    what: str = "spec"
+    needs: str = "name, task and metric"
+
+
+def parse_document(text: str, source: str, overrides: Iterable[str] = (), genre: Genre = Genre()) -> Document:
     """The one YAML document in `text`, a mapping, with `overrides` (`path.to.key=VALUE`) applied in order.
 
     Raises `SpecError` whose message starts with `source:line:`, or with `--set TEXT:` where an override is at fault.
@@ -149,9 +157,10 @@ def parse_document(text: str, source: str, overrides: Iterable[str] = ()) -> Doc
 
     data, lines = _read(text, at)
     if data is None:
-        raise SpecError(f"{at(1)}: the spec is empty; write at least name, task and metric")
+        raise SpecError(f"{at(1)}: the {genre.what} is empty; write at least {genre.needs}")
     if not isinstance(data, dict):
-        raise SpecError(f"{at(lines[()])}: the spec is {show(data)}, but must be a mapping; write `key: value` lines")
+        told = f"the {genre.what} is {show(data)}, but must be a mapping; write `key: value` lines"
+        raise SpecError(f"{at(lines[()])}: {told}")
     document = Document(source, data, lines, {})  # pyright: ignore[reportUnknownArgumentType]
     for override in overrides:
         document = _overridden(document, override)

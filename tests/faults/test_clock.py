@@ -76,8 +76,8 @@ def test_a_driver_whose_clock_was_set_says_that_it_lives(jump: float, tmp_path: 
     for _ in range(3):
         now[0] += 6.0
         scheduler.tick()
-    reader = Reader(url_of(folder), folder.name)
-    assert reader.sweep().live(now[0]) and reader.sweep().heartbeat > now[0] - 10
+    reader = Reader(url_of(folder), folder.name, clock=lambda: now[0])
+    assert reader.sweep().live() and reader.sweep().heartbeat > now[0] - 10
     reader.close()
     scheduler.close()
     with sqlite3.connect(folder / "ledger.db") as connection:

@@ -1,0 +1,329 @@
+"""The workers of a sweep on a cluster: as many as there is work for, where Ray finds room, from nodes that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ..orchestrator.actors import first_line
+from ..orchestrator.mailbox import Mailbox
+from ..orchestrator.messages import Cause, Loss, Push, Reply, WorkerInfo
+from ..orchestrator.where import Where
+from . import nodes
+from .workers import ClusterWorker, Warden, worker_name
+
+ROUND_SECONDS = 1.0
+TELL_SECONDS = 2.0
+# A worker without work is kept for a while: the next generation may be on its way.
+IDLE_SECONDS = 20.0
+# Workers that ask for a place at a time, at least; more when more have one. Ray's autoscaler sees them as demand.
+FEW_PENDING = 2
+# A place that is not found within this time is told with its reason.
+PLACE_SECONDS = 5.0
+# How long a successor waits for the workers of its predecessor before it gives their trials to others.
+GATHER_SECONDS = 30.0
+STARTS_IN_VAIN = 3
+NODE_SECONDS = 10.0
+REPORTS_A_SECOND = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Staffing:
+    """What workers ask Ray for (`memory` in bytes), how many there may be, and the variables that nodes must have."""
+
+    cpus: float
+    gpus: float = 0.0
+    memory: int = 0
+    workers: int | None = None
+    resources: Mapping[str, float] = field(default_factory=dict[str, float])
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """The share of a node that a worker takes, in Ray's words."""
+        share = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.resources}
+        return {name: much for name, much in share.items() if much}
+
+
+@dataclass(slots=True)
+class Post:
+    """A worker, from the moment when Ray is asked for it; `info` and `node` are known once it has come."""
+
+    name: str
+    actor: Any
+    since: float
+    info: WorkerInfo | None = None
+    node: str = ""
+    push: Push | None = None
+    lease: bool = False
+    busy: float = 0.0
+    leaving: bool = False
+    ended: bool = False
+    cores: float | None = None
+
+
+class Fleet:
+    """Hires, releases and buries workers. For the event loop of the scheduler's actor."""
+
+    def __init__(self, where: Where, staffing: Staffing, mailbox: Mailbox) -> None:
+        self._where = where
+        self._staffing = staffing
+        self._mailbox = mailbox
+        self._scheduler = mailbox.scheduler
+        self._posts: dict[str, Post] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wardens: dict[str, Any] = {}
+        self._expected: set[str] = set()
+        self._gathering = asyncio.Event()
+        self._gathering.set()
+        self._hired = 0
+        self._in_vain = 0
+        self._said = ""
+        self._shortage = ""
+        self._gone: set[str] = set()
+        self._told = 0.0
+
+    # What the scheduler's actor hears
+
+    async def join(self, info: WorkerInfo, node: str) -> int:
+        """A worker has come, or comes back; the number of its last push that is in the ledger."""
+        self._expected.discard(info.worker)
+        self._check_gathered()
+        post = self._posts.get(info.worker)
+        if post is not None:
+            post.info, post.node, post.busy = info, node, time.monotonic()
+            self._in_vain = 0
+            with suppress(RayError):
+                await self._warden(node).joined.remote(info)
+        return self._scheduler.join(info)
+
+    def heard(self, push: Push) -> None:
+        """A worker has spoken."""
+        if (post := self._posts.get(push.worker)) is not None:
+            post.push, post.busy = push, time.monotonic()
+            post.lease = not push.wants_lease
+
+    def answered(self, worker: str, reply: Reply) -> None:
+        """A worker has been given something, or nothing."""
+        if (post := self._posts.get(worker)) is not None:
+            post.lease = post.lease or reply.lease is not None
+
+    def left(self, worker: str) -> None:
+        """A worker ends of its own accord."""
+        if worker in self._posts:
+            self._posts[worker].ended = True
+
+    async def gathered(self, worker: str) -> None:
+        """Returns when no trial that waits may still be run by a worker of an earlier scheduler."""
+        await self._gathering.wait()
+
+    def _check_gathered(self) -> None:
+        if not self._expected:
+            self._gathering.set()
+
+    # Life of the fleet
+
+    def adopt(self) -> None:
+        """Take over the workers of an earlier scheduler, which will introduce themselves."""
+        prefix = worker_name(self._where.name, "")
+        found = [name for name in list_named_actors() if name and name.startswith(prefix)]
+        for full in found:
+            name = full.removeprefix(prefix)
+            with suppress(ValueError):
+                self._employ(Post(name, ray.get_actor(full), time.monotonic()))
+                self._expected.add(name)
+        if self._expected:
+            self._gathering.clear()
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathering.set)
+
+    def staffed(self) -> bool:
+        """Whether anybody has to be waited for; while the sweep is open there is always somebody to come."""
+        if self._scheduler.closed is None:
+            return self._in_vain < STARTS_IN_VAIN or bool(self._posts)
+        return any(post.info is not None for post in self._posts.values())
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for post in self._posts.values():
+            ray.kill(post.actor)
+
+    async def govern(self) -> None:
+        """Look after the fleet every second; never ends."""
+        while True:
+            await self._see_nodes()
+            self._size()
+            await self._explain()
+            if time.monotonic() - self._told >= TELL_SECONDS:
+                await self._measure()
+                self.tell()
+            await asyncio.sleep(ROUND_SECONDS)
+
+    async def _see_nodes(self) -> None:
+        """Workers on nodes that go hand back what they run."""
+        going = await asyncio.to_thread(nodes.leaving)
+        for post in self._posts.values():
+            if post.node in going and not post.leaving:
+                self._release(post)
+
+    def _release(self, post: Post) -> None:
+        post.leaving = True
+        self._scheduler.leave(post.name)
+        self._mailbox.wake()
+
+    def _size(self) -> None:
+        """Hire as many as there is work for; let those go that have had none for a while."""
+        open_posts = [post for post in self._posts.values() if not post.leaving]
+        pending = [post for post in open_posts if post.info is None]
+        wanted = 0 if self._scheduler.closed is not None or self._mailbox.draining else self._wanted()
+        for post in reversed(pending[max(0, wanted - len(open_posts) + len(pending)) :]):
+            ray.kill(post.actor)
+            post.leaving = True
+        room = max(FEW_PENDING, len(open_posts) - len(pending)) - len(pending)
+        for _ in range(min(wanted - len(open_posts), room)):
+            self._hire()
+        idle = [post for post in open_posts if _idle(post) and time.monotonic() - post.busy > IDLE_SECONDS]
+        for post in idle[: max(0, len(open_posts) - wanted)]:
+            self._release(post)
+
+    def _wanted(self) -> int:
+        if self._in_vain >= STARTS_IN_VAIN:
+            return 0
+        most = self._staffing.workers
+        return self._scheduler.demand if most is None else min(most, self._scheduler.demand)
+
+    def _hire(self) -> None:
+        self._hired += 1
+        name = f"w{self._scheduler.epoch}.{self._hired}"
+        asked = self._staffing
+        made = ray.remote(ClusterWorker).options(
+            name=worker_name(self._where.name, name),
+            lifetime="detached",
+            max_restarts=0,
+            num_cpus=asked.cpus,
+            num_gpus=asked.gpus,
+            memory=asked.memory or None,
+            resources=dict(asked.resources) or None,
+        )
+        push_seconds = max(1.0, len(self._posts) / REPORTS_A_SECOND)
+        actor = made.remote(self._where, name, push_seconds, asked.secrets)
+        actor.run.remote()
+        self._employ(Post(name, actor, time.monotonic()))
+
+    def _employ(self, post: Post) -> None:
+        self._posts[post.name] = post
+        task = asyncio.create_task(self._attend(post))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _attend(self, post: Post) -> None:
+        """Wait for a worker's end, and see what it means."""
+        try:
+            # In a queue behind what it does, so that the answer is its death.
+            await post.actor.end.remote()
+            why = "it was not dismissed"
+        except RayError as error:
+            why = _reason(error)
+        ray.kill(post.actor)
+        loss = Loss(post.name) if post.ended else await self._loss(post)
+        del self._posts[post.name]
+        self._expected.discard(post.name)
+        self._check_gathered()
+        if post.info is None and not post.leaving:
+            self._in_vain += 1
+            self._said = f"workers do not start: {why}"
+            if self._in_vain >= STARTS_IN_VAIN:
+                self._mailbox.failure = self._said
+                self._mailbox.draining = True
+        self._mailbox.lose(loss)
+
+    async def _loss(self, post: Post) -> Loss:
+        """What a dead worker had been running; one that died with its node is charged for nothing."""
+        if post.info is None:
+            return Loss(post.name)
+        deadline = time.monotonic() + NODE_SECONDS
+        while time.monotonic() < deadline:
+            if post.node not in await asyncio.to_thread(nodes.alive):
+                self._wardens.pop(post.node, None)
+                return Loss(post.name, cause=Cause.PREEMPTED, error=f"node {post.node[:8]} has gone")
+            try:
+                return await asyncio.wait_for(self._warden(post.node).lost.remote(post.name), 2.0)
+            except (RayActorError, TimeoutError):
+                # Its node dies at this moment, or the warden does; a new one finds the notes.
+                self._wardens.pop(post.node, None)
+        return Loss(post.name)
+
+    def _warden(self, node: str) -> Any:
+        if node not in self._wardens:
+            there = NodeAffinitySchedulingStrategy(node, soft=False)
+            made = ray.remote(Warden).options(num_cpus=0, scheduling_strategy=there, max_concurrency=1000)
+            self._wardens[node] = made.remote(self._where)
+            self._wardens[node].watch.remote()
+        return self._wardens[node]
+
+    # What is told
+
+    async def _explain(self) -> None:
+        """Why workers are not placed."""
+        waiting = [post for post in self._posts.values() if post.info is None and not post.leaving]
+        late = [post for post in waiting if time.monotonic() - post.since > PLACE_SECONDS]
+        self._shortage = ""
+        if late:
+            try:
+                told = await asyncio.to_thread(nodes.shortage, self._staffing.asked)
+            except Exception as error:
+                # Ray's state API is down; the sweep does not depend on it.
+                told = f"wait for a place ({type(error).__name__}: {first_line(error)})"
+            self._shortage = f"{len(waiting)} workers: {told}" if told else ""
+
+    async def _measure(self) -> None:
+        for node, warden in list(self._wardens.items()):
+            try:
+                use = await asyncio.wait_for(warden.use.remote(), 1.0)
+            except (RayError, TimeoutError):
+                self._wardens.pop(node, None)
+                continue
+            for name, cores in use.items():
+                if name in self._posts:
+                    self._posts[name].cores = cores
+
+    def tell(self) -> None:
+        """Write how the workers are into the ledger."""
+        self._told = time.monotonic()
+        said = [text for text in (self._mailbox.failure or self._said, self._shortage) if text]
+        self._scheduler.tell({"workers": [_described(post) for post in self._posts.values()], "said": said})
+
+
+def _idle(post: Post) -> bool:
+    return post.push is not None and not post.lease
+
+
+def _described(post: Post) -> Mapping[str, Any]:
+    running = post.push.running if post.push is not None else None
+    state = "starting" if post.info is None else "leaving" if post.leaving else "idle" if _idle(post) else "running"
+    return {
+        "worker": post.name,
+        "state": state,
+        "node": post.info.node if post.info else "",
+        "id": post.node[:8],
+        "device": post.info.device if post.info else "",
+        "trial": str(running.trial) if running else "",
+        "lanes": running.lanes if running else 0,
+        "cores": post.cores,
+    }
+
+
+def _reason(error: RayError) -> str:
+    """The line of a Ray error that says what was wrong."""
+    cause = getattr(error, "cause", None)
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line or "error:" in line]
+    return (telling or lines or [type(error).__name__])[-1][:500]

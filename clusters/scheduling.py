@@ -1,0 +1,121 @@
+"""The scheduler of a sweep on a cluster: an actor that outlives whoever submitted it and comes back from the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import ray
+
+from ..orchestrator.errors import LedgerError, OwnershipLost, SwatheError
+from ..orchestrator.isolation import pinned_threads
+from ..orchestrator.ledger import Owner
+from ..orchestrator.mailbox import Mailbox
+from ..orchestrator.messages import Held, Push, Reply, WorkerInfo
+from ..orchestrator.scheduler import Scheduler
+from ..orchestrator.where import Where
+from .fleet import Fleet, Staffing
+from .workers import require
+
+OPEN_SECONDS = 600.0
+RETRY_SECONDS = 2.0
+LINGER_SECONDS = 60.0
+CRASHED = 4
+
+
+class ClusterScheduler:
+    """A `Mailbox` and a `Fleet`. Its constructor takes little, because Ray repeats it when the actor is restarted."""
+
+    def __init__(self, where: Where, staffing: Staffing, takeover: bool) -> None:
+        context = ray.get_runtime_context()
+        self._where = where
+        self._staffing = staffing
+        self._again = context.was_current_actor_reconstructed
+        self._takeover = takeover or self._again
+        self._ready = asyncio.Event()
+        self._refusal: SwatheError | None = None
+        # Nobody else would call it again after a restart.
+        self._running = context.current_actor.run.remote()
+
+    async def started(self) -> None:
+        """Returns when it owns the sweep. Raises `SwatheError` when it cannot."""
+        await self._ready.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def join(self, info: WorkerInfo, node: str) -> int:
+        """Introduce a worker; the number of its last push that is in the ledger."""
+        await self.started()
+        return await self._fleet.join(info, node)
+
+    async def keep(self, worker: str, held: Held) -> None:
+        """A worker of an earlier scheduler goes on with its lease."""
+        self._scheduler.keep(worker, held)
+
+    async def exchange(self, push: Push) -> Reply:
+        """A worker's call; answered after the tick that commits it, or when there is a lease for it."""
+        await self.started()
+        if push.wants_lease:
+            await self._fleet.gathered(push.worker)
+        self._fleet.heard(push)
+        reply = await self._mailbox.exchange(push)
+        self._fleet.answered(push.worker, reply)
+        return reply
+
+    async def leave(self, worker: str, clean: bool) -> None:
+        """A worker ends of its own accord."""
+        self._fleet.left(worker)
+
+    async def run(self) -> None:
+        """Run the sweep until it closes and its workers have gone; then end this process."""
+        try:
+            await self._open()
+        except SwatheError as error:
+            self._refusal = error
+            self._ready.set()
+            await asyncio.sleep(LINGER_SECONDS)
+            ray.actor.exit_actor()
+        try:
+            await self._serve()
+        except OwnershipLost:
+            # Its workers are the successor's, or end by themselves.
+            pass
+        except BaseException:
+            # Ray starts it again, which is a fresh look at the ledger.
+            os._exit(CRASHED)
+        ray.actor.exit_actor()
+
+    async def _open(self) -> None:
+        deadline = time.monotonic() + (OPEN_SECONDS if self._again else 0.0)
+        require(self._staffing.secrets)
+        while True:
+            try:
+                where, owner = self._where, Owner.here()
+                self._scheduler = Scheduler(where.folder, where.ledger, owner=owner, takeover=self._takeover)
+                break
+            except LedgerError:
+                # The database may be down for the same reason that this was started again.
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS)
+        self._mailbox = Mailbox(self._scheduler)
+        self._fleet = Fleet(self._where, self._staffing, self._mailbox)
+        if self._again:
+            self._fleet.adopt()
+        self._ready.set()
+
+    async def _serve(self) -> None:
+        governing = asyncio.create_task(self._fleet.govern())
+        try:
+            with pinned_threads(max(1, int(self._staffing.cpus))):
+                serving = asyncio.create_task(self._mailbox.serve(self._fleet.staffed, self._fleet.kill))
+                await asyncio.wait([serving, governing], return_when=asyncio.FIRST_COMPLETED)
+                if governing.done():
+                    # It never ends by itself.
+                    governing.result()
+                await serving
+            self._fleet.tell()
+        finally:
+            governing.cancel()
+            self._scheduler.close()

@@ -1,0 +1,135 @@
+"""What runs on the nodes of a cluster: workers that outlive schedulers, and one warden a node that watches them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.exceptions import RayActorError
+
+from ..orchestrator.actors import sweep_of
+from ..orchestrator.errors import SwatheError
+from ..orchestrator.isolation import pinned_threads
+from ..orchestrator.link import Link, Unreachable
+from ..orchestrator.loading import task_of
+from ..orchestrator.messages import Loss, WorkerInfo
+from ..orchestrator.separate import runner_of
+from ..orchestrator.watchdog import ROUND_SECONDS, NoteFile, watchdog_of
+from ..orchestrator.where import Where
+from ..orchestrator.worker import Worker, this_process
+
+
+class MissingVariable(SwatheError):
+    """A node lacks a variable that the profile says it has."""
+
+
+def scheduler_name(sweep: str) -> str:
+    """What Ray calls the scheduler of a sweep."""
+    return f"swathe/{sweep}"
+
+
+def worker_name(sweep: str, worker: str) -> str:
+    """What Ray calls a worker of a sweep."""
+    return f"swathe/{sweep}/{worker}"
+
+
+def notes_of(where: Where) -> Path:
+    """Where the workers of a node note what they run: on its own disk."""
+    return Path(tempfile.gettempdir()) / f"swathe-{os.getuid()}" / where.name
+
+
+def require(secrets: tuple[str, ...]) -> None:
+    """Raise `MissingVariable` when this process lacks one of these variables."""
+    for name in secrets:
+        if name not in os.environ:
+            raise MissingVariable(
+                f"the variable {name} is not set on node {os.uname().nodename}; set it where Ray is started there, "
+                "or remove it from secrets in the profile"
+            )
+
+
+class ClusterWorker:
+    """A `Worker` in a process of its own that knows its scheduler by name, so that it may have successors."""
+
+    def __init__(self, where: Where, name: str, push_seconds: float, secrets: tuple[str, ...]) -> None:
+        self._where = where
+        self._name = name
+        self._push_seconds = push_seconds
+        self._secrets = secrets
+
+    def run(self) -> None:
+        """Work until dismissed, and end this process."""
+        require(self._secrets)
+        sweep = sweep_of(self._where)
+        with pinned_threads(max(1, int(sweep.resources.cpus))):
+            runner, context = runner_of(sweep, task_of(sweep), self._where.folder)
+            info = this_process(self._name, context.device)
+            node = ray.get_runtime_context().get_node_id()
+            link = Link(info, _Line(scheduler_name(sweep.name), node), sweep.limits.orphan)
+            link.join()
+            note = NoteFile(notes_of(self._where), self._name)
+            link.leave(Worker(self._name, runner, link.exchange, note=note, push_seconds=self._push_seconds).run())
+        ray.actor.exit_actor()
+
+    def end(self) -> None:
+        """Never answered before `run` has ended: whoever calls this learns of the worker's death."""
+
+
+class _Line:
+    """Calls methods of the scheduler of this name, whichever process that is at the time."""
+
+    def __init__(self, name: str, node: str) -> None:
+        self._name = name
+        self._node = node
+        self._scheduler: Any = None
+
+    def __call__(self, method: str, *arguments: Any) -> Any:
+        extra = (self._node,) if method == "join" else ()
+        try:
+            if self._scheduler is None:
+                self._scheduler = ray.get_actor(self._name)
+            return ray.get(getattr(self._scheduler, method).remote(*arguments, *extra))
+        except (RayActorError, ValueError) as error:
+            # ValueError: there is no actor of this name.
+            self._scheduler = None
+            raise Unreachable(str(error)) from None
+
+
+class Warden:
+    """Watches the workers of one node from outside: kills those whose trials break a limit, measures the others."""
+
+    def __init__(self, where: Where) -> None:
+        self._watchdog = watchdog_of(sweep_of(where), notes_of(where), fresh=False)
+        self._processes: dict[str, psutil.Process] = {}
+
+    async def watch(self) -> None:
+        """Never ends."""
+        while True:
+            await asyncio.sleep(ROUND_SECONDS)
+            self._watchdog.bark()
+
+    async def joined(self, info: WorkerInfo) -> None:
+        """A worker has come to this node."""
+        self._watchdog.joined(info)
+        with suppress(psutil.NoSuchProcess):
+            self._processes[info.worker] = psutil.Process(info.pid)
+            self._processes[info.worker].cpu_percent()
+
+    async def lost(self, worker: str) -> Loss:
+        """What is known about a worker that has died."""
+        self._processes.pop(worker, None)
+        return self._watchdog.lost(worker)
+
+    async def use(self) -> dict[str, float]:
+        """Of each worker the cores that it has used since the last call, itself and what it has started."""
+        found: dict[str, float] = {}
+        for worker, process in self._processes.items():
+            with suppress(psutil.NoSuchProcess):
+                found[worker] = process.cpu_percent() / 100
+        return found

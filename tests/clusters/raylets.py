@@ -1,0 +1,53 @@
+"""A Ray cluster in a process of its own, since Ray reads once whether it uses tokens. Commands come on standard input.
+
+Each is a JSON list, each answer a line of JSON: `["add", cpus, gpus]` -> node id, `["drain", id]`, `["kill", id]`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Any
+
+SMALL = 80 * 2**20
+PREEMPTION = 2  # ray.protobuf.DRAIN_NODE_REASON_PREEMPTION
+
+
+def main(port: int) -> None:
+    """Serve until standard input is closed."""
+    from ray._raylet import GcsClient
+    from ray.cluster_utils import Cluster
+
+    # Its monitors would print to standard output, which is for answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port, "object_store_memory": SMALL}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes: dict[str, Any] = {}
+
+    def add(cpus: float, gpus: float) -> str:
+        node = cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=SMALL)
+        nodes[node.node_id] = node
+        return node.node_id
+
+    def drain(node: str) -> bool:
+        client = GcsClient(address=cluster.address)
+        return client.drain_node(node, PREEMPTION, "a spot node", 2**62)[0]
+
+    def kill(node: str) -> bool:
+        for kind in nodes[node].all_processes.values():
+            for each in kind:
+                each.process.send_signal(signal.SIGKILL)
+        return True
+
+    commands = {"add": add, "drain": drain, "kill": kill, "address": lambda: cluster.address}
+    try:
+        for line in sys.stdin:
+            name, *arguments = json.loads(line)
+            print(json.dumps(commands[name](*arguments)), file=answers, flush=True)
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,107 @@
+"""A sweep on a Ray cluster of several nodes: submitted, left alone, and the same as inline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swathe.analysis.digest import digest
+from swathe.orchestrator import compaction
+from swathe.orchestrator.driver import Launch, run
+
+from .conftest import NAME, Loopback
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+def hash_of(folder: Path) -> str:
+    return str(digest(*compaction.read_tables(folder)))
+
+
+def test_a_submitted_sweep_ends_as_inline(make_sweep, tmp_path: Path, loopback: Loopback) -> None:
+    sweep = make_sweep("name=plain")
+    inline = run(sweep, Launch(tmp_path / "inline", "inline")).folder
+    said = loopback.submit(sweep.root / "sweep.yaml", "name=plain")
+    assert f"swathe watch plain --cluster {NAME}" in said
+    loopback.finish("plain")
+    assert loopback.hash("plain") == hash_of(inline)
+
+
+SLOW = """
+import os, time
+from pathlib import Path
+
+def train(trial):
+    with open(os.environ["SWATHE_TEST_RAN"], "a") as file:
+        file.write(f"{trial.name} {os.getpid()} {os.environ['SWATHE_TEST_VALUE']}\\n")
+    start, loss = 0, trial.params["lr"]
+    if (state := trial.restore()) is not None:
+        start = int(state.decode())
+    for step in range(start, 12):
+        time.sleep(float(os.environ["SWATHE_TEST_STEP"]))
+        loss = trial.params["lr"] * (step + 1)
+        trial.report(step, state=lambda: str(step + 1).encode(), loss=loss)
+    return {"loss": loss}
+"""
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the trials of `SLOW` leave a line each time that one begins."""
+    path = tmp_path / "ran"
+    path.touch()
+    monkeypatch.setenv("SWATHE_TEST_RAN", str(path))
+    monkeypatch.setenv("SWATHE_TEST_VALUE", "passed")
+    monkeypatch.setenv("SWATHE_TEST_STEP", "0")
+    return path
+
+
+def test_a_dead_scheduler_comes_back_and_running_trials_go_on(
+    make_sweep, tmp_path: Path, loopback: Loopback, ran: Path, monkeypatch
+) -> None:
+    sweep = make_sweep("name=orphans", "configurations=6", "seeds=1", task=SLOW)
+    expected = hash_of(run(sweep, Launch(tmp_path / "inline", "inline")).folder)
+    ran.write_text("")
+    monkeypatch.setenv("SWATHE_TEST_STEP", "0.25")
+    loopback.submit(sweep.root / "sweep.yaml", "name=orphans", "configurations=6", "seeds=1", workers=3)
+    for death in range(2):
+        loopback.wait(lambda: loopback.decided("orphans") > 2 * death and len(busy(loopback, "orphans")) == 3)
+        workers = {each.pid for each in loopback.processes("orphans", "/w")}
+        (scheduler,) = [each for each in loopback.processes("orphans") if each.pid not in workers]
+        scheduler.kill()
+        loopback.wait(lambda: loopback.record("orphans").epoch == death + 2)
+        assert workers == {each.pid for each in loopback.processes("orphans", "/w")}
+    loopback.finish("orphans")
+    assert loopback.hash("orphans") == expected
+    trials = [line.split()[0] for line in ran.read_text().splitlines()]
+    assert sorted(trials) == sorted(set(trials)), "no trial was begun twice"
+    assert {line.split()[2] for line in ran.read_text().splitlines()} == {"passed"}
+
+
+def test_a_node_that_dies_or_goes_costs_no_trial_an_attempt(
+    make_sweep, tmp_path: Path, loopback: Loopback, ran: Path, monkeypatch
+) -> None:
+    changes = ("configurations=8", "seeds=1", "limits.attempts=1")
+    sweep = make_sweep(*changes, task=SLOW)
+    expected = hash_of(run(sweep, Launch(tmp_path / "inline", "inline")).folder)
+    ran.write_text("")
+    monkeypatch.setenv("SWATHE_TEST_STEP", "0.25")
+    loopback.submit(sweep.root / "sweep.yaml", "name=nodes", *changes)
+    loopback.wait(lambda: len(busy(loopback, "nodes")) == 4)
+    extra = loopback.tell("add", 1, 0)
+    loopback.wait(lambda: any(each["id"] == extra[:8] for each in busy(loopback, "nodes")), 20)
+    assert loopback.tell("drain", extra)
+    loopback.wait(lambda: all(each["id"] != extra[:8] for each in loopback.crew("nodes")), 20)
+    doomed = loopback.tell("add", 1, 0)
+    loopback.wait(lambda: any(each["id"] == doomed[:8] for each in busy(loopback, "nodes")), 20)
+    loopback.tell("kill", doomed)
+    loopback.finish("nodes")
+    assert loopback.hash("nodes") == expected
+    begun = [line.split()[0] for line in ran.read_text().splitlines()]
+    assert len(begun) > len(set(begun)), "trials were handed on"
+
+
+def busy(loopback: Loopback, name: str) -> list[dict[str, object]]:
+    """The workers that run a trial."""
+    return [each for each in loopback.crew(name) if each["state"] == "running" and each["trial"]]
