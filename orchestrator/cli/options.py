@@ -13,6 +13,7 @@ DIRECTORY = Path("sweeps")
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _RESULTS = "swathe.results"
+CLUSTER = "swathe.cluster"
 
 
 def _remember(context: click.Context, _: click.Parameter, cluster: str | None) -> None:
@@ -23,6 +24,7 @@ def _remember(context: click.Context, _: click.Parameter, cluster: str | None) -
         from .submit import existing
 
         context.meta[_RESULTS] = results_of(existing(cluster))
+        context.meta[CLUSTER] = cluster
 
 
 def _directory(context: click.Context, _: click.Parameter, directory: Path) -> Path:
