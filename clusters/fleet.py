@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..orchestrator.actors import first_line
 from ..orchestrator.mailbox import Mailbox
-from ..orchestrator.messages import Cause, Loss, Push, Reply, WorkerInfo
+from ..orchestrator.messages import Cause, Held, Loss, Push, Reply, WorkerInfo
 from ..orchestrator.where import Where
 from . import nodes
 from .workers import ClusterWorker, Warden, worker_name
@@ -63,8 +63,8 @@ class Post:
     since: float
     info: WorkerInfo | None = None
     node: str = ""
-    push: Push | None = None
-    lease: bool = False
+    trial: str = ""
+    lanes: int = 0
     busy: float = 0.0
     leaving: bool = False
     ended: bool = False
@@ -96,26 +96,38 @@ class Fleet:
 
     async def join(self, info: WorkerInfo, node: str) -> int:
         """A worker has come, or comes back; the number of its last push that is in the ledger."""
-        self._expected.discard(info.worker)
-        self._check_gathered()
         post = self._posts.get(info.worker)
         if post is not None:
             post.info, post.node, post.busy = info, node, time.monotonic()
             self._in_vain = 0
-            with suppress(RayError):
-                await self._warden(node).joined.remote(info)
+            # Nobody waits for the answer; a warden that is not there yet hears of it when it is.
+            self._warden(node).joined.remote(info)
         return self._scheduler.join(info)
+
+    def keep(self, worker: str, held: Held | None) -> None:
+        """A worker says which lease of an earlier scheduler it goes on with."""
+        if held is not None:
+            self._scheduler.keep(worker, held)
+            if (post := self._posts.get(worker)) is not None and held.trials:
+                post.trial, post.lanes = str(held.trials[0]), len(held.trials) if held.fused else 1
+        self._expected.discard(worker)
+        self._check_gathered()
 
     def heard(self, push: Push) -> None:
         """A worker has spoken."""
         if (post := self._posts.get(push.worker)) is not None:
-            post.push, post.busy = push, time.monotonic()
-            post.lease = not push.wants_lease
+            post.busy = time.monotonic()
+            if push.running is not None:
+                post.trial, post.lanes = str(push.running.trial), push.running.lanes
+            if push.wants_lease:
+                post.trial, post.lanes = "", 0
 
     def answered(self, worker: str, reply: Reply) -> None:
         """A worker has been given something, or nothing."""
-        if (post := self._posts.get(worker)) is not None:
-            post.lease = post.lease or reply.lease is not None
+        if (post := self._posts.get(worker)) is not None and reply.lease is not None:
+            trials = [each.trial for each in reply.lease.assignments]
+            post.trial = str(trials[0]) if trials else "a measurement"
+            post.lanes = len(trials) if reply.lease.fused else 1
 
     def left(self, worker: str) -> None:
         """A worker ends of its own accord."""
@@ -139,7 +151,10 @@ class Fleet:
         for full in found:
             name = full.removeprefix(prefix)
             with suppress(ValueError):
-                self._employ(Post(name, ray.get_actor(full), time.monotonic()))
+                actor = ray.get_actor(full)
+                # One that had not begun has forgotten that it was to; else this waits until it has ended.
+                actor.run.remote()
+                self._employ(Post(name, actor, time.monotonic()))
                 self._expected.add(name)
         if self._expected:
             self._gathering.clear()
@@ -190,7 +205,8 @@ class Fleet:
         room = max(FEW_PENDING, len(open_posts) - len(pending)) - len(pending)
         for _ in range(min(wanted - len(open_posts), room)):
             self._hire()
-        idle = [post for post in open_posts if _idle(post) and time.monotonic() - post.busy > IDLE_SECONDS]
+        came = [post for post in open_posts if post.info is not None and not post.trial]
+        idle = [post for post in came if time.monotonic() - post.busy > IDLE_SECONDS]
         for post in idle[: max(0, len(open_posts) - wanted)]:
             self._release(post)
 
@@ -267,6 +283,9 @@ class Fleet:
             made = ray.remote(Warden).options(num_cpus=0, scheduling_strategy=there, max_concurrency=1000)
             self._wardens[node] = made.remote(self._where)
             self._wardens[node].watch.remote()
+            for post in self._posts.values():
+                if post.info is not None and post.node == node:
+                    self._wardens[node].joined.remote(post.info)
         return self._wardens[node]
 
     # What is told
@@ -288,7 +307,10 @@ class Fleet:
         for node, warden in list(self._wardens.items()):
             try:
                 use = await asyncio.wait_for(warden.use.remote(), 1.0)
-            except (RayError, TimeoutError):
+            except TimeoutError:
+                # It is about to start, or its node is very busy.
+                continue
+            except RayError:
                 self._wardens.pop(node, None)
                 continue
             for name, cores in use.items():
@@ -302,21 +324,17 @@ class Fleet:
         self._scheduler.tell({"workers": [_described(post) for post in self._posts.values()], "said": said})
 
 
-def _idle(post: Post) -> bool:
-    return post.push is not None and not post.lease
-
-
 def _described(post: Post) -> Mapping[str, Any]:
-    running = post.push.running if post.push is not None else None
-    state = "starting" if post.info is None else "leaving" if post.leaving else "idle" if _idle(post) else "running"
+    busy = "running" if post.trial else "idle"
+    state = "starting" if post.info is None else "leaving" if post.leaving else busy
     return {
         "worker": post.name,
         "state": state,
         "node": post.info.node if post.info else "",
         "id": post.node[:8],
         "device": post.info.device if post.info else "",
-        "trial": str(running.trial) if running else "",
-        "lanes": running.lanes if running else 0,
+        "trial": post.trial,
+        "lanes": post.lanes,
         "cores": post.cores,
     }
 

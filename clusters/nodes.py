@@ -1,4 +1,4 @@
-"""What Ray says of nodes, and who holds what on them. What is private in Ray stands in `leaving` alone."""
+"""What Ray says of nodes, and who holds what on them. What is private in Ray stands here alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray._raylet import GcsClient
 from ray.util import state as ray_state
 
@@ -33,16 +34,21 @@ def shortage(asked: Mapping[str, float]) -> str:
         most = {name: max((node["Resources"].get(name, 0.0) for node in nodes), default=0.0) for name in asked}
         lacking = min(asked, key=lambda name: most[name] / asked[name] if asked[name] else 1.0)
         return f"no node has {told(lacking, asked[lacking])}, the largest has {told(lacking, most[lacking])}"
-    total = {name: sum(node["Resources"].get(name, 0.0) for node in able) for name in asked}
-    free = ray.available_resources()
-    lacking = min(asked, key=lambda name: free.get(name, 0.0) / total[name])
-    if free.get(lacking, 0.0) >= asked[lacking] and len(able) == 1:
+    free = [_free().get(node["NodeID"], {}) for node in able]
+    if any(all(node.get(name, 0.0) >= much for name, much in asked.items()) for node in free):
+        # It has a place, and its process is about to start.
         return ""
+    lacking = min(asked, key=lambda name: max(node.get(name, 0.0) for node in free) / asked[name])
     holders = _holders(lacking)
     held = ", ".join(f"{who} ({told(lacking, much)})" for who, much in holders[:FEW_HOLDERS])
     rest = f" and {len(holders) - FEW_HOLDERS} others" if len(holders) > FEW_HOLDERS else ""
     name = NAMES.get(lacking, (lacking, 1.0))[0]
     return f"waits for {told(lacking, asked[lacking])}; the {name} of the cluster are held by {held or 'nobody'}{rest}"
+
+
+def _free() -> Mapping[str, Mapping[str, float]]:
+    """What nobody holds, by node. Public is only the sum over all nodes, where nothing may fit though it is enough."""
+    return available_resources_per_node()
 
 
 def told(resource: str, amount: float) -> str:
@@ -54,7 +60,8 @@ def told(resource: str, amount: float) -> str:
 def _holders(resource: str) -> list[tuple[str, float]]:
     """Who holds a resource, by how much of it: sweeps by their names, other actors by theirs or their class."""
     found: dict[str, float] = {}
-    for actor in ray_state.list_actors(filters=[("state", "=", "ALIVE")], detail=True, limit=1000):
+    here = ray.get_runtime_context().gcs_address
+    for actor in ray_state.list_actors(here, filters=[("state", "=", "ALIVE")], detail=True, limit=1000):
         much = (actor.required_resources or {}).get(resource, 0.0)
         if much:
             parts = (actor.name or "").split("/")

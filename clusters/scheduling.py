@@ -36,7 +36,8 @@ class ClusterScheduler:
         self._ready = asyncio.Event()
         self._refusal: SwatheError | None = None
         # Nobody else would call it again after a restart.
-        self._running = context.current_actor.run.remote()
+        self._self = context.current_actor
+        self._running = self._self.run.remote()
 
     async def started(self) -> None:
         """Returns when it owns the sweep. Raises `SwatheError` when it cannot."""
@@ -49,9 +50,9 @@ class ClusterScheduler:
         await self.started()
         return await self._fleet.join(info, node)
 
-    async def keep(self, worker: str, held: Held) -> None:
-        """A worker of an earlier scheduler goes on with its lease."""
-        self._scheduler.keep(worker, held)
+    async def keep(self, worker: str, held: Held | None) -> None:
+        """A worker says which lease of an earlier scheduler it goes on with."""
+        self._fleet.keep(worker, held)
 
     async def exchange(self, push: Push) -> Reply:
         """A worker's call; answered after the tick that commits it, or when there is a lease for it."""
@@ -75,7 +76,7 @@ class ClusterScheduler:
             self._refusal = error
             self._ready.set()
             await asyncio.sleep(LINGER_SECONDS)
-            ray.actor.exit_actor()
+            await self._end()
         try:
             await self._serve()
         except OwnershipLost:
@@ -84,7 +85,12 @@ class ClusterScheduler:
         except BaseException:
             # Ray starts it again, which is a fresh look at the ledger.
             os._exit(CRASHED)
-        ray.actor.exit_actor()
+        await self._end()
+
+    async def _end(self) -> None:
+        """End for good: not by `exit_actor`, which waits for calls of workers that are dead."""
+        ray.kill(self._self)
+        await asyncio.sleep(LINGER_SECONDS)
 
     async def _open(self) -> None:
         deadline = time.monotonic() + (OPEN_SECONDS if self._again else 0.0)

@@ -16,6 +16,7 @@ from .profile import Profile
 
 POLL_SECONDS = 0.2
 LAST_LINES = 20
+AGENT_SECONDS = 60.0
 # What no training code needs; Ray leaves out what .gitignore names, too.
 EXCLUDED = (".git", ".venv", "__pycache__", "*.pyc", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
@@ -63,8 +64,7 @@ def submit(profile: Profile, sweep: Sweep, asked: Asked, waiting: Callable[[], N
     )
     client = _client(profile)
     command = f"python -m swathe.clusters.entry {shlex.quote(request.as_json())}"
-    job = client.submit_job(entrypoint=command, runtime_env=_environment(profile, code))
-    return _ended(client, job, waiting)
+    return _ended(client, _begun(client, command, _environment(profile, code)), waiting)
 
 
 def staffing(profile: Profile, sweep: Sweep, workers: int | None) -> dict[str, Any]:
@@ -123,6 +123,19 @@ def _client(profile: Profile) -> Any:
             f"there is no Ray at {profile.address}: {_first(str(error))}; check `address` in the profile, that the "
             "cluster runs, that its dashboard is forwarded, and that the token is the same"
         ) from None
+
+
+def _begun(client: Any, command: str, environment: dict[str, Any]) -> str:
+    """The id of the job that runs `command`. Raises `SubmissionFailed`."""
+    deadline = time.monotonic() + AGENT_SECONDS
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, runtime_env=environment)
+        except (RuntimeError, ValueError, ConnectionError) as error:
+            # The cluster may just have been started.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise SubmissionFailed(f"the cluster did not take the sweep: {_first(str(error))}") from None
+            time.sleep(1.0)
 
 
 def _token() -> str:

@@ -81,7 +81,7 @@ def run(
         from . import embedded
 
         reason = embedded.run_embedded(sweep, folder, launch.workers, takeover=launch.takeover, stopping=stopping)
-    return _finish(sweep, folder, reason)
+    return finish(sweep, folder, reason)
 
 
 def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
@@ -234,7 +234,8 @@ def _run_inline(sweep: Sweep, task: Task, folder: Path, launch: Launch, stopping
         return scheduler.closed
 
 
-def _finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
+def finish(sweep: Sweep, folder: Path, reason: str) -> Finished:
+    """How a sweep that has closed for `reason` ended."""
     reader = Reader(url_of(folder), sweep.name)
     try:
         progress = reader.progress()

@@ -35,7 +35,12 @@ class Link:
 
     def join(self) -> None:
         """Introduce the worker."""
-        self._persist(lambda: self._call("join", self._info))
+        self._persist(self._introduce)
+
+    def _introduce(self) -> int:
+        committed: int = self._call("join", self._info)
+        self._call("keep", self._info.worker, self._held)
+        return committed
 
     def leave(self, clean: bool) -> None:
         """Say that the worker ends; `clean` as `Worker.run` returns it."""
@@ -68,8 +73,7 @@ class Link:
         if 0 < push.number <= committed:
             self._acknowledge(push)
             push = replace(push, outcomes=(), rows=(), capacity=None, number=0)
-        if self._held is not None:
-            self._call("keep", self._info.worker, self._held)
+        self._call("keep", self._info.worker, self._held)
         return push
 
     def _acknowledge(self, push: Push) -> None:

@@ -31,6 +31,7 @@ VERBS = {
     "simulate": Verb("simulate", "How a sweep would go on some workers, under a simulated clock."),
     "run": Verb("run", "Run a sweep, or go on with it."),
     "submit": Verb("submit", "Run a sweep on a cluster."),
+    "watch": Verb("watch", "A sweep as it goes on, from any terminal."),
     "stop": Verb("stop", "Let a live sweep finish what it runs, and nothing more."),
     "cancel": Verb("cancel", "End a live sweep at once."),
     "retry": Verb("retry", "Let failed trials wait again."),

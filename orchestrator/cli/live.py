@@ -62,6 +62,7 @@ class Lines:
     def _say(self, view: View) -> None:
         counts, best = view.now.counts, view.now.best
         parts = [f"{counts.decided}/{counts.total} trials", counts.as_text(), view.pace]
+        parts += [view.crew.as_text(), *view.crew.said] if view.crew is not None else []
         if best is not None:
             parts.append(f"best {number(best.best)}")
         text = "; ".join(part for part in parts if part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from .crew import Crew
 from .printing import duration, number
 from .standing import Standing
 
@@ -46,7 +47,10 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One moment of a sweep. `workers` is None where their number is not known; `seconds` have passed."""
+    """One moment of a sweep. `workers` is None where their number is not known; `seconds` have passed.
+
+    `crew` are the workers of one on a cluster, `failures` the last ones, a line each.
+    """
 
     name: str
     now: Standing
@@ -54,6 +58,8 @@ class View:
     workers: int | None
     seconds: float
     stopping: bool
+    crew: Crew | None = None
+    failures: tuple[str, ...] = ()
 
     @property
     def pace(self) -> str:

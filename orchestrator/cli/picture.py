@@ -21,7 +21,9 @@ STOPPING = "draining: running trials finish, nothing new starts; press again to 
 def frame(view: View, height: int, width: int) -> RenderableType:
     """The picture: the whole sweep, then as many cells as the terminal has lines for."""
     counts, width = view.now.counts, min(width, MOST_WIDTH)
-    cells = least_finished(view.now.cells, max(1, height - FRAME_LINES))
+    below = _below(view, height)
+    lines = sum(each.row_count + 1 if isinstance(each, Table) else 1 for each in below)
+    cells = least_finished(view.now.cells, max(1, height - FRAME_LINES - lines))
     parts: list[RenderableType] = [
         _total(view),
         _line(f"{counts.as_text()}, {counts.open} waiting or running"),
@@ -31,10 +33,26 @@ def frame(view: View, height: int, width: int) -> RenderableType:
         parts += [_line(""), _cells(view.now, cells, width)]
     if rest := remainder(view.now.cells, cells):
         parts.append(_line(rest, "dim"))
+    parts += below
     if view.stopping:
         parts.append(_line(STOPPING, "bold yellow"))
     # The terminal shows ^C where the cursor is: on a full line that would push the picture down.
     return Constrain(Group(*parts, _line("")), width)
+
+
+def _below(view: View, height: int) -> list[RenderableType]:
+    """What is known of workers and of failures, in a part of the `height`."""
+    parts: list[RenderableType] = []
+    if view.crew is not None:
+        parts += [_line(""), _line(view.crew.as_text(), "cyan")]
+        parts += [_line(text, "yellow") for text in view.crew.said]
+        if (rows := view.crew.rows(max(3, (height - FRAME_LINES) // 3))) is not None:
+            parts.append(rows)
+    if view.failures:
+        causes = ", ".join(f"{count} {cause}" for cause, count in view.now.causes.items())
+        parts += [_line(""), _line(f"{view.now.counts.failed} failed: {causes}; the last ones:", "red")]
+        parts += [_line(text) for text in view.failures]
+    return parts
 
 
 def _line(text: str, style: str = "") -> Text:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from ...clusters import finding
 from .. import driver
 from ..changes import Changes
-from ..driver import Launch
+from ..driver import CLUSTERS, Launch
+from ..errors import NotYetSupported
 from ..spec import Sweep, load
 from . import INTERRUPTED
 from .live import Display
@@ -55,11 +57,18 @@ def command(
     sweep = load(spec, overrides)
     for text in sweep.warnings:
         warn(text)
+    _refuse_remote(str(launch["cluster"]), spec)
     launch["accept"] = (lambda changed: True) if accept_changes else _ask
     if branch is not None:
         launch["origin"] = sweep.name
         sweep = sweep.model_copy(update={"name": branch})
     context.exit(run(sweep, Launch(**launch)))  # type: ignore[arg-type]
+
+
+def _refuse_remote(cluster: str, spec: Path) -> None:
+    """Raise `NotYetSupported` for a cluster that sweeps are sent to."""
+    if cluster not in CLUSTERS and cluster in finding.profiles():
+        raise NotYetSupported(f"cluster {cluster} takes sweeps; use `swathe submit {spec} --cluster {cluster}`")
 
 
 def _ask(changed: Changes) -> bool:

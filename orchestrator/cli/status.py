@@ -10,12 +10,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..ledger import Failure
+from .crew import Crew
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
 from .printing import as_json, goal, moment, near, number, settings, show, table, timestamp, word
 from .standing import CellStanding, Standing, least_finished, remainder, standing
 
 MOST_CELLS = 40
+MOST_WORKERS = 20
 MOST_FAILURES = 5
 
 
@@ -49,6 +51,7 @@ def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> 
         "best": now.best.best if now.best else None,
         "retried": now.retried,
         "causes": now.causes,
+        "crew": crew.as_json() if (crew := Crew.of(opened.record.crew)) is not None else None,
         "cells": [
             {"cell": cell.key, "values": cell.values, "trials": cell.counts.as_mapping(), "best": cell.best}
             for cell in now.cells
@@ -85,6 +88,13 @@ def _show(opened: Opened, now: Standing) -> None:
     click.echo(f"{counts.as_text()}, {counts.open} waiting or running, {now.retried} attempts retried")
     click.echo(f"started {moment(timestamp(opened.record.created))}, {goal(sweep)}\n")
     show_cells(now, MOST_CELLS)
+    crew = Crew.of(opened.record.crew)
+    if crew is not None and opened.condition == "running":
+        click.echo(f"\n{crew.as_text()}")
+        if (rows := crew.rows(MOST_WORKERS)) is not None:
+            show(rows)
+    for text in crew.said if crew is not None else ():
+        click.echo(text)
 
 
 def show_cells(now: Standing, room: int) -> None:

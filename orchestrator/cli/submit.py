@@ -22,8 +22,11 @@ from .printing import warn
 @set_option
 @click.option("--takeover", is_flag=True, help="Replace another driver of the sweep, though it may be alive.")
 @click.option("--accept-changes", is_flag=True, help="Go on though code or packages have changed; this is noted.")
+@click.option("--wait", is_flag=True, help="Show it until it ends, as `swathe watch` does.")
 @click.option("--branch", metavar="NEW", help="Begin a sweep NEW with what is still valid of this one's results.")
+@click.pass_context
 def command(
+    context: click.Context,
     spec: Path,
     cluster: str,
     workers: int | None,
@@ -31,6 +34,7 @@ def command(
     takeover: bool,
     accept_changes: bool,
     branch: str | None,
+    wait: bool,
 ) -> None:
     """Send the sweep that the file SPEC asks for to a Ray cluster, or go on with it there.
 
@@ -48,6 +52,10 @@ def command(
         click.echo(f"{sweep.name}: finished already, nothing is left to run")
     else:
         click.echo(f"{sweep.name}: {trials(sweep)} trials, on {cluster}; it goes on without this terminal")
+    if wait and ended != "finished":
+        from .watch import watch
+
+        context.exit(watch(submission.results_of(profile) / sweep.name))
     click.echo("\nnext:")
     verbs = {"watch": "as it goes on", "status": "counts and failures", "best": "the best configurations"}
     verbs |= {"stop": "let running trials finish, and no more"} if ended != "finished" else {}

@@ -94,7 +94,7 @@ class Loopback:
         """Wait for the end of a sweep, and for its processes to be gone."""
         try:
             self.wait(lambda: self.record(name).status == "finished", seconds)
-            self.wait(lambda: not self.processes(name), 30)
+            self.wait(lambda: not self.processes("ClusterScheduler") + self.processes("ClusterWorker"), 30)
         except AssertionError as error:
             status = self.call("status", name, "--cluster", NAME).output
             raise AssertionError(f"{error}\n{status}\n{self.record(name).crew}") from None
@@ -105,14 +105,10 @@ class Loopback:
         assert done.exit_code == 0, done.output
         return done.output.strip()
 
-    def processes(self, name: str, kind: str = "") -> list[psutil.Process]:
-        """The sweep's own processes: those whose environment names it."""
-        found = []
-        for each in psutil.process_iter(["cmdline"]):
-            line = " ".join(each.info["cmdline"] or [])
-            if line.startswith(f"ray::swathe/{name}") and kind in line:
-                found.append(each)
-        return found
+    def processes(self, kind: str) -> list[psutil.Process]:
+        """Processes of sweeps: `ClusterScheduler`, `ClusterWorker` or `Warden`."""
+        found = psutil.process_iter(["cmdline"])
+        return [each for each in found if " ".join(each.info["cmdline"] or []).startswith(f"ray::{kind}")]
 
 
 @pytest.fixture(scope="session")

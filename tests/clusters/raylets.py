@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 from typing import Any
 
 SMALL = 80 * 2**20
 PREEMPTION = 2  # ray.protobuf.DRAIN_NODE_REASON_PREEMPTION
+
+
+def common() -> dict[str, int]:
+    """What all nodes have: little memory, and for the agent that starts jobs a port that no other Ray here has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return {"object_store_memory": SMALL, "dashboard_agent_listen_port": probe.getsockname()[1]}
 
 
 def main(port: int) -> None:
@@ -21,12 +29,12 @@ def main(port: int) -> None:
 
     # Its monitors would print to standard output, which is for answers.
     answers, sys.stdout = sys.stdout, sys.stderr
-    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port, "object_store_memory": SMALL}
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port, **common()}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes: dict[str, Any] = {}
 
     def add(cpus: float, gpus: float) -> str:
-        node = cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=SMALL)
+        node = cluster.add_node(num_cpus=cpus, num_gpus=gpus, **common())
         nodes[node.node_id] = node
         return node.node_id
 

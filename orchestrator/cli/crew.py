@@ -1,0 +1,74 @@
+"""The workers of a sweep on a cluster, as its ledger tells of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from .printing import table
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """One worker: what it does, where, and how many cores it has used lately (None: not measured yet)."""
+
+    worker: str
+    state: str
+    node: str
+    device: str
+    trial: str
+    cores: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """All workers, and what the scheduler has to say of them: why they do not start, what they wait for."""
+
+    hands: tuple[Hand, ...]
+    said: tuple[str, ...]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any] | None) -> Crew | None:
+        """From the ledger; None for a sweep that is on no cluster."""
+        if told is None:
+            return None
+        hands = tuple(_hand(each) for each in told.get("workers", ()))
+        return cls(hands, tuple(told.get("said", ())))
+
+    def as_text(self) -> str:
+        """In one line: `3 workers on 2 nodes: 2 running, 1 idle; 1.8 cores busy`."""
+        states = Counter(hand.state for hand in self.hands)
+        nodes = {hand.node for hand in self.hands if hand.node}
+        counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        workers = f"{len(self.hands)} worker{'s' * (len(self.hands) != 1)}"
+        if not nodes:
+            return f"{workers}: {counted}" if counted else workers
+        measured = [hand.cores for hand in self.hands if hand.cores is not None]
+        used = f"; {sum(measured):.1f} cores busy" if measured else ""
+        return f"{workers} on {len(nodes)} node{'s' * (len(nodes) != 1)}: {counted}{used}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        hands = [{name: getattr(hand, name) for name in Hand.__slots__} for hand in self.hands]
+        return {"workers": hands, "said": list(self.said)}
+
+    def rows(self, room: int) -> Table | None:
+        """At most `room` workers as a table, those at work first; None where there is no room for any."""
+        if room < 2 or not self.hands:
+            return None
+        shown = table("worker", "state", "node", "device", "cores", "trial", right=("cores",))
+        ranked = sorted(self.hands, key=lambda hand: (hand.state != "running", hand.state))
+        for hand in ranked[: room - 1]:
+            cores = "-" if hand.cores is None else f"{hand.cores:.1f}"
+            shown.add_row(hand.worker, hand.state, hand.node, hand.device, cores, hand.trial)
+        return shown
+
+
+def _hand(told: Mapping[str, Any]) -> Hand:
+    node = f"{told['node']} {told['id']}".strip()
+    lanes = f" and {told['lanes'] - 1} more" if told.get("lanes", 0) > 1 else ""
+    return Hand(told["worker"], told["state"], node, told["device"], f"{told['trial']}{lanes}", told["cores"])

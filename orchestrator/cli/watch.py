@@ -1,0 +1,91 @@
+"""`swathe watch`: a sweep as it goes on, from any terminal that can read its ledger."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from .. import driver
+from . import INTERRUPTED
+from .crew import Crew
+from .live import POLL_SECONDS, Face, Lines, Picture
+from .opening import Opened, opened, opened_folder
+from .options import directory_option, name_argument
+from .pace import Pace, View
+from .printing import console
+from .standing import Standing, standing
+from .status import last_line
+
+MOST_FAILURES = 3
+REASONS = {"interrupted": "drained", "stopped": "drained"}
+
+
+@click.command("watch")
+@name_argument
+@directory_option
+@click.pass_context
+def command(context: click.Context, name: str, directory: Path) -> None:
+    """Show how a sweep goes on until it ends; Ctrl-C stops watching, and the sweep goes on.
+
+    Exit codes are those of `swathe run`.
+    """
+    with opened(name, directory) as sweep:
+        folder = sweep.folder
+    context.exit(watch(folder))
+
+
+def watch(folder: Path) -> int:
+    """Show the sweep in `folder` until it ends; the exit code of `swathe run`."""
+    with opened_folder(folder) as sweep:
+        try:
+            last = _follow(sweep)
+        except KeyboardInterrupt:
+            click.echo(f"{sweep.record.name} goes on; `swathe stop {sweep.record.name}` would drain it")
+            return INTERRUPTED
+        ended = _now(folder)
+        click.echo(
+            f"{ended.record.name} {ended.condition}: {last.counts.decided}/{last.counts.total} trials, ", nl=False
+        )
+        click.echo(last.counts.as_text())
+        for text in (Crew.of(ended.record.crew) or Crew((), ())).said:
+            click.echo(text)
+        finished = driver.finish(sweep.sweep, folder, REASONS.get(ended.condition, ended.condition))
+        return finished.exit_code
+
+
+def _follow(sweep: Opened) -> Standing:
+    terminal = console()
+    drawable = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    face: Face = Picture(terminal) if drawable else Lines(terminal)
+    pace = Pace(None)
+    try:
+        while True:
+            begun = time.monotonic()
+            now = _now(sweep.folder)
+            view = _view(sweep, now, pace)
+            face.show(view)
+            if now.condition != "running":
+                return view.now
+            time.sleep(max(POLL_SECONDS, 10 * (time.monotonic() - begun)))
+    finally:
+        face.close()
+
+
+def _now(folder: Path) -> Opened:
+    with opened_folder(folder) as sweep:
+        return sweep
+
+
+def _view(sweep: Opened, now: Opened, pace: Pace) -> View:
+    stands = standing(sweep.sweep, sweep.reader.progress())
+    crew = Crew.of(now.record.crew)
+    pace.observe(time.monotonic(), stands.counts.decided, stands.seconds)
+    failures = sweep.reader.failures(MOST_FAILURES) if stands.counts.failed else ()
+    told = tuple(f"{each.trial} {each.cause.value}: {last_line(each.error)}" for each in failures)
+    seconds = time.time() - now.record.created
+    # The line of the crew says how many workers there are.
+    return View(sweep.record.name, stands, pace.rate, None, seconds, stopping=False, crew=crew, failures=told)
