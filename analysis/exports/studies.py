@@ -130,7 +130,7 @@ class Studies:
         name = f"{record.name}/{label}" if label else record.name
         try:
             study = self._storage.get_study_id_from_name(name)
-            if self._storage.get_study_user_attrs(study).get(ORIGIN) != record.created:
+            if self._storage.get_study_system_attrs(study).get(ORIGIN) != record.created:
                 raise SwatheError(
                     f"the storage holds another study named {name!r}; name another storage with --output, or remove "
                     "that study"
@@ -139,11 +139,11 @@ class Studies:
             directions = [StudyDirection[each.upper()] for each in sweep.directions.values()]
             study = self._storage.create_new_study(directions, name)
             place = next(each for each in sweep.cells if each.key == cell)
-            # The origin is last: a study without it was not finished being made.
-            told = {"grid": dict(place.values), "fixed": dict(sweep.fixed), "cell": cell, ORIGIN: record.created}
+            told = {"grid": dict(place.values), "fixed": dict(sweep.fixed), "cell": cell}
             for key, value in told.items():
                 self._storage.set_study_user_attr(study, key, value)
             self._storage.set_study_system_attr(study, "study:metric_names", [*sweep.objectives])
+            self._storage.set_study_system_attr(study, ORIGIN, record.created)
         self._studies[cell] = study
         self._known[cell] = list(self._storage.get_all_trials(study))
         return study
