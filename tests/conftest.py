@@ -18,7 +18,7 @@ from swathe.orchestrator import spec
 from swathe.orchestrator.spec import Sweep
 
 if TYPE_CHECKING:
-    from tests.servers import Postgres
+    from tests.servers import ObjectStore, Postgres
 
 QUADRATIC = """
 import math
@@ -145,3 +145,25 @@ def postgres() -> Iterator[Postgres]:
     yield server
     server.close()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def running_store() -> Iterator[ObjectStore]:
+    """One S3-compatible store for the whole session."""
+    from tests.servers import ObjectStore
+
+    store = ObjectStore()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def store(running_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """The store, as it should be, with credentials in the environment."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    running_store.seen.clear()
+    running_store.refused.clear()
+    yield running_store
+    running_store.mend()

@@ -8,14 +8,16 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import psutil
 import psycopg
 import sqlalchemy as sa
+from werkzeug.serving import BaseWSGIServer, make_server
 
 with warnings.catch_warnings():
     # About a folder of the desktop, which it replaces by itself.
@@ -173,3 +175,61 @@ def unix(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.connect(path)
     return made
+
+
+class ObjectStore:
+    """An S3-compatible store on loopback, which fails, dawdles or stops as told.
+
+    Its objects stay while it is stopped: they are of this process. It answers in one thread, for one that came with
+    each request would be taken for a thread of the trial that runs in this process.
+    """
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        self._application = DomainDispatcherApplication(create_backend_app)
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+        self._buckets = count()
+        self.port = 0
+        self.fail: Callable[[str, str], bool] = lambda method, path: False
+        self.delay = 0.0
+        self.refused: list[str] = []
+        self.seen: list[tuple[str, str]] = []
+        self.start()
+
+    def start(self) -> None:
+        """Listen, on the same port as before."""
+        self._server = make_server("127.0.0.1", self.port, self._answer)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        assert self._server is not None and self._thread is not None
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def bucket(self) -> str:
+        """The URI of a new bucket; `?` and what follows says where the store is."""
+        name = f"bucket{next(self._buckets)}"
+        request = Request(f"http://127.0.0.1:{self.port}/{name}", method="PUT")
+        with urlopen(request) as answer:
+            assert answer.status == 200
+        return f"s3://{name}?endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+
+    def mend(self) -> None:
+        """Fail and dawdle no more."""
+        self.fail, self.delay = lambda method, path: False, 0.0
+
+    def _answer(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        self.seen.append((method, path))
+        time.sleep(self.delay)
+        if self.fail(method, path):
+            self.refused.append(path)
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return []
+        return self._application(environ, start_response)

@@ -30,7 +30,7 @@ PLACES = {
         "analysis/load.py",
         "analysis/digest.py",
     ),
-    "torch": ("orchestrator/fusion/", "tasks/"),
+    "torch": ("orchestrator/fusion/", "tasks/", "clusters/doctor/visiting.py"),
     "mlflow": ("analysis/exports/tracking.py",),
     "tensorboardX": ("analysis/exports/events.py",),
     "optuna_dashboard": ("analysis/exports/serving.py",),

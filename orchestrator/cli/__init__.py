@@ -44,6 +44,7 @@ VERBS = {
     "dashboard": Verb("dashboard", "It in the browser, by optuna-dashboard, also while it runs."),
     "logs": Verb("logs", "What a trial has printed."),
     "rerun": Verb("rerun", "One trial again, here, with its output in the terminal."),
+    "doctor": Verb("doctor", "Whether sweeps can run here, or on a cluster, and if not what to do."),
     "tasks": Verb("tasks", "The bundled papers."),
     "schema": Verb("schema", "The JSON Schema of specs, for editors."),
 }

@@ -235,7 +235,7 @@ def test_a_trial_that_is_decided_anew_replaces_its_former_outcome(running, folde
     assert _failed(place) == []
     study = optuna.load_study(study_name="runs/width=64", storage=place)
     assert len(study.trials) == 14
-    assert study.trials[failed].state.name == "COMPLETE"
+    assert study.trials[failed].state.name == "PRUNED"
     assert running.call("export", "runs", "--to", "mlflow", "--output", uri).stdout.startswith("1 runs written")
     _check_mlflow(uri, folder)
 
