@@ -26,24 +26,26 @@ def ledger(url: str | None, results: str, place: str) -> Finding:
     """Whether the ledger takes a sweep: the database at `url`, or a file below the folder `results`."""
     try:
         if url is None:
-            return _file_ledger(Path(results), place)
+            return _file_ledger(results, place)
         return well("ledger", place, f"{try_ledger(url)} can be written")
     except SwatheError as error:
         fault, _, remedy = str(error).partition("; ")
-        return broken("ledger", place, fault, remedy or LEDGER_REMEDY)
+        # A client without any password does not get as far as the server's word on it.
+        return broken("ledger", place, fault, LEDGER_REMEDY if "password" in fault else remedy or LEDGER_REMEDY)
     except Exception as error:
         # Databases have errors of their own for each way of saying no; a doctor tells, whatever it is.
         return broken("ledger", place, _first(error), LEDGER_REMEDY)
 
 
-def _file_ledger(results: Path, place: str) -> Finding:
-    if "://" in str(results):
+def _file_ledger(uri: str, place: str) -> Finding:
+    if "://" in uri:
         return broken(
             "ledger",
             place,
             "the profile names no ledger, and a SQLite file cannot lie in an object store",
             "write `ledger: postgresql://USER@HOST:5432/DATABASE` in the profile",
         )
+    results = Path(uri)
     try:
         results.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=results))

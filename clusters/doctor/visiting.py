@@ -136,14 +136,17 @@ def _mark(request: Request) -> Path | None:
     return mark
 
 
+def _now() -> float:
+    # Ray takes no builtin.
+    return time.time()
+
+
 def _time_of(node: str) -> dict[str, float]:
     """The clock of a node, between two looks at ours. It is asked twice: a process has to start for the first."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    now = ray.remote(time.time).options(
-        num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-    )
+    now = ray.remote(_now).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
     ray.get(now.remote(), timeout=NODE_SECONDS)
     asked = time.time()
     there = ray.get(now.remote(), timeout=NODE_SECONDS)
