@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,7 @@ def _open(run: Path) -> Any:
 
 
 def _event(writer: Any, summary: Any, time: float, step: int = 0) -> None:
-    from tensorboardX.proto.event_pb2 import Event
-
-    writer.write_event(Event(wall_time=time, step=step, summary=summary))
+    writer.write_event(_messages("event").Event(wall_time=time, step=step, summary=summary))
 
 
 def _scalar(point: Point) -> Any:
@@ -116,14 +115,17 @@ def _hyperparameters(view: TrialView, objectives: Sequence[str]) -> list[Any]:
 
 
 def _end(state: State) -> Any:
-    from tensorboardX.proto.api_pb2 import Status
-    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
-    from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
+    plugin, summary = _messages("plugin_hparams"), _messages("summary")
+    end = plugin.SessionEndInfo(status=_messages("api").Status.Value(_STATUS[state]))
+    content = plugin.HParamsPluginData(session_end_info=end, version=0).SerializeToString()
+    data = summary.SummaryMetadata.PluginData(plugin_name="hparams", content=content)
+    metadata = summary.SummaryMetadata(plugin_data=data)
+    return summary.Summary(value=[summary.Summary.Value(tag="_hparams_/session_end_info", metadata=metadata)])
 
-    ended = HParamsPluginData(session_end_info=SessionEndInfo(status=Status.Value(_STATUS[state])), version=0)
-    data = SummaryMetadata.PluginData(plugin_name="hparams", content=ended.SerializeToString())
-    tag = "_hparams_/session_end_info"
-    return Summary(value=[Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=data))])
+
+def _messages(name: str) -> Any:
+    """A module of protocol buffers: its classes are made at import, where type checkers do not see them."""
+    return import_module(f"tensorboardX.proto.{name}_pb2")
 
 
 def _digest(points: Sequence[Point]) -> str:

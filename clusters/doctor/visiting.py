@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,32 +96,39 @@ def _import_error(asked: Request) -> str:
 def visit(request: Request) -> list[dict[str, Any]]:
     """What every living node says, up to `MOST_NODES`. This process is connected to Ray."""
     import ray
-    from ray.exceptions import GetTimeoutError, RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     marked = _mark(request)
     request = request if marked else replace(request, token="")
-    told: list[dict[str, Any]] = []
-    remote = ray.remote(look)
+    nodes = [each for each in ray.nodes() if each["Alive"]][:MOST_NODES]
+    looking = [_on(node, look).remote(asdict(request), node["Resources"].get("GPU", 0.0)) for node in nodes]
     try:
-        for node in [each for each in ray.nodes() if each["Alive"]][:MOST_NODES]:
-            resources = dict(node["Resources"])
-            placed = remote.options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            )
-            facts: dict[str, Any] = {"node": node["NodeManagerHostname"]}
-            try:
-                facts = ray.get(placed.remote(asdict(request), resources.get("GPU", 0.0)), timeout=NODE_SECONDS)
-                facts |= _time_of(node["NodeID"])
-            except GetTimeoutError:
-                facts["silent"] = f"no answer within {NODE_SECONDS:.0f} s"
-            except RayError as error:
-                facts["silent"] = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            told.append({**facts, "resources": resources})
+        return [_told(node, answer) for node, answer in zip(nodes, looking, strict=True)]
     finally:
         if marked is not None:
             marked.unlink(missing_ok=True)
-    return told
+
+
+def _on(node: Mapping[str, Any], function: Callable[..., Any]) -> Any:
+    """The function as a task of one node, which takes nothing of what it has."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(function).options(num_cpus=0, scheduling_strategy=there)
+
+
+def _told(node: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+    """What a node has to say, `silent` being why it says nothing."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    facts: dict[str, Any] = {"node": node["NodeManagerHostname"], "resources": dict(node["Resources"])}
+    try:
+        return {**facts, **ray.get(answer, timeout=NODE_SECONDS), **_time_of(node)}
+    except GetTimeoutError:
+        return {**facts, "silent": f"no answer within {NODE_SECONDS:.0f} s"}
+    except RayError as error:
+        return {**facts, "silent": next(iter(str(error).strip().splitlines()), type(error).__name__)}
 
 
 def _mark(request: Request) -> Path | None:
@@ -141,16 +149,15 @@ def _now() -> float:
     return time.time()
 
 
-def _time_of(node: str) -> dict[str, float]:
-    """The clock of a node, between two looks at ours. It is asked twice: a process has to start for the first."""
+def _time_of(node: Mapping[str, Any]) -> dict[str, float]:
+    """The clock of a node, between two looks at ours. It is asked twice: a process may have to start for the first."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    now = ray.remote(_now).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+    now = _on(node, _now)
     ray.get(now.remote(), timeout=NODE_SECONDS)
     asked = time.time()
-    there = ray.get(now.remote(), timeout=NODE_SECONDS)
-    return {"asked": asked, "time": there, "answered": time.time()}
+    there: Any = ray.get(now.remote(), timeout=NODE_SECONDS)
+    return {"asked": asked, "time": float(there), "answered": time.time()}
 
 
 def main() -> None:
