@@ -25,6 +25,7 @@ from .findings import Finding, broken, well
 from .visiting import Request, version_of
 
 ASK_SECONDS = 10.0
+JOB_SECONDS = 150.0
 
 
 def examine_here(directory: Path, sweep: Sweep | None) -> Iterator[Finding]:
@@ -153,7 +154,16 @@ def _visit(profile: Profile, sweep: Sweep | None) -> list[dict[str, Any]]:
         job = client.submit_job(entrypoint=command, runtime_env=environment)
     except (RuntimeError, ValueError) as error:
         raise submission.SubmissionFailed(str(error)) from None
-    said = submission._ended(client, job, lambda: None)
+    deadline = time.monotonic() + JOB_SECONDS
+
+    def waiting() -> None:
+        if time.monotonic() > deadline:
+            client.stop_job(job)
+            raise submission.SubmissionFailed(
+                f"a job has not ended within {JOB_SECONDS:.0f} s; `ray job logs {job}` shows what it waits for"
+            )
+
+    said = submission._ended(client, job, waiting)
     if not said.startswith(visiting.MARKER):
         raise submission.SubmissionFailed(f"the job on the cluster said {said[:200]!r}")
     return json.loads(said.removeprefix(visiting.MARKER))

@@ -22,6 +22,7 @@ from . import probing
 
 MARKER = "swathe-doctor: "
 NODE_SECONDS = 60.0
+CLOCK_SECONDS = 10.0
 MOST_NODES = 16
 
 
@@ -101,8 +102,9 @@ def visit(request: Request) -> list[dict[str, Any]]:
     request = request if marked else replace(request, token="")
     nodes = [each for each in ray.nodes() if each["Alive"]][:MOST_NODES]
     looking = [_on(node, look).remote(asdict(request), node["Resources"].get("GPU", 0.0)) for node in nodes]
+    deadline = time.monotonic() + NODE_SECONDS
     try:
-        return [_told(node, answer) for node, answer in zip(nodes, looking, strict=True)]
+        return [_told(node, answer, deadline) for node, answer in zip(nodes, looking, strict=True)]
     finally:
         if marked is not None:
             marked.unlink(missing_ok=True)
@@ -117,14 +119,14 @@ def _on(node: Mapping[str, Any], function: Callable[..., Any]) -> Any:
     return ray.remote(function).options(num_cpus=0, scheduling_strategy=there)
 
 
-def _told(node: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+def _told(node: Mapping[str, Any], answer: Any, deadline: float) -> dict[str, Any]:
     """What a node has to say, `silent` being why it says nothing."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 
     facts: dict[str, Any] = {"node": node["NodeManagerHostname"], "resources": dict(node["Resources"])}
     try:
-        return {**facts, **ray.get(answer, timeout=NODE_SECONDS), **_time_of(node)}
+        return {**facts, **ray.get(answer, timeout=max(0.1, deadline - time.monotonic())), **_time_of(node)}
     except GetTimeoutError:
         return {**facts, "silent": f"no answer within {NODE_SECONDS:.0f} s"}
     except RayError as error:
@@ -154,9 +156,9 @@ def _time_of(node: Mapping[str, Any]) -> dict[str, float]:
     import ray
 
     now = _on(node, _now)
-    ray.get(now.remote(), timeout=NODE_SECONDS)
+    ray.get(now.remote(), timeout=CLOCK_SECONDS)
     asked = time.time()
-    there: Any = ray.get(now.remote(), timeout=NODE_SECONDS)
+    there: Any = ray.get(now.remote(), timeout=CLOCK_SECONDS)
     return {"asked": asked, "time": float(there), "answered": time.time()}
 
 
