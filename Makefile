@@ -10,7 +10,7 @@ setup: $(STAMP)
 # Made again whenever the requirements change, so every target below starts from what the files say.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tasks,dashboard,postgres,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tasks,dashboard,export,postgres,test]'
 	touch $@
 
 demo: setup

@@ -172,6 +172,14 @@ def read_bytes(path: Place) -> bytes | None:
         return None
 
 
+def remove_file(path: Place) -> None:
+    """Remove one file."""
+    if isinstance(path, Remote):
+        _delete(path)
+    else:
+        path.unlink()
+
+
 def names(folder: Place) -> list[str]:
     """The files at any depth below a folder, as relative paths in order; none when it is not there."""
     if isinstance(folder, Remote):

@@ -40,9 +40,11 @@ VERBS = {
     "results": Verb("results", "Its trials, as a table, CSV, JSON, Parquet or a hash."),
     "best": Verb("best", "The best configuration of each cell."),
     "report": Verb("report", "Write its report, a web page."),
-    "export": Verb("export", "One of its tables as one file."),
+    "export": Verb("export", "It in MLflow, TensorBoard, Optuna, CSV, Parquet."),
+    "dashboard": Verb("dashboard", "It in the browser, by optuna-dashboard."),
     "logs": Verb("logs", "What a trial has printed."),
     "rerun": Verb("rerun", "One trial again, here, with its output in the terminal."),
+    "doctor": Verb("doctor", "Whether sweeps can run here, or on a cluster."),
     "tasks": Verb("tasks", "The bundled papers."),
     "schema": Verb("schema", "The JSON Schema of specs, for editors."),
 }

@@ -1,4 +1,4 @@
-"""`swathe export`: one of a sweep's tables as one file."""
+"""`swathe export`: a sweep in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -6,19 +6,57 @@ from pathlib import Path
 
 import click
 
-from .opening import opened
+from ...analysis.exports.files import FORMATS, save_tables
+from ...analysis.exports.following import Follower
+from ...analysis.exports.targets import FOLLOWING, follow, opened_target, place_of
+from .opening import Opened, opened
 from .options import directory_option, name_argument
-from .saving import TABLES, TARGETS, save
+from .printing import near
+
+NEXT = {
+    "mlflow": "mlflow ui --backend-store-uri {place}",
+    "tensorboard": "tensorboard --logdir {place}",
+    "optuna": "optuna-dashboard {place}",
+}
+WHAT = {"mlflow": "runs", "tensorboard": "trials", "optuna": "Optuna trials"}
 
 
 @click.command("export")
 @name_argument
-@click.option("--to", "target", type=click.Choice(TARGETS), required=True, help="The form of the file.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
-@click.option("--table", type=click.Choice(TABLES), default="trials", show_default=True, help="Which table.")
+@click.option("--to", "kind", type=click.Choice([*FOLLOWING, *FORMATS]), required=True, help="The tool, or the format.")
+@click.option(
+    "--output",
+    metavar="PLACE",
+    help="A folder; for optuna a file or database URL, for mlflow a tracking URI. By default exports/ in the sweep's "
+    "folder, and for mlflow what MLFLOW_TRACKING_URI says.",
+)
+@click.option("--follow", "following", is_flag=True, help="Go on while the sweep runs, until it ends.")
 @directory_option
-def command(name: str, target: str, output: Path, table: str, directory: Path) -> None:
-    """Write one table of a sweep as one file."""
+def command(name: str, kind: str, output: str | None, following: bool, directory: Path) -> None:
+    """Write a sweep for another tool. Doing it again adds what is new, and nothing twice.
+
+    csv and parquet get the tables trials and metrics. The ledger is only read: a running sweep is not disturbed.
+    """
+    if following and kind in FORMATS:
+        raise click.UsageError(f"--follow goes with {', '.join(FOLLOWING)}; the files of {kind} are written whole")
     with opened(name, directory) as sweep:
-        rows = save(sweep.home, table, target, output)
-    click.echo(f"{rows} rows of {table} in {output}")
+        place = place_of(kind, output, sweep.folder)
+        if kind in FORMATS:
+            for path, rows in save_tables(sweep.home, kind, Path(place or ".")).items():
+                click.echo(f"{rows} rows in {near(path)}")
+        else:
+            _project(sweep, kind, place, following)
+
+
+def _project(sweep: Opened, kind: str, place: str | None, following: bool) -> None:
+    follower = Follower(sweep.place, sweep.reader)
+    with opened_target(kind, place, follower) as target:
+        shown = place or str(getattr(target, "uri", place))
+        click.echo(f"{target.refresh()} {WHAT[kind]} written to {shown}")
+        click.echo(f"next: {NEXT[kind].format(place=_address(kind, shown))}")
+        if following:
+            follow(target, follower, lambda changed: click.echo(f"{changed} {WHAT[kind]} written"))
+
+
+def _address(kind: str, place: str) -> str:
+    return f"sqlite:///{place}" if kind == "optuna" and "://" not in place else place

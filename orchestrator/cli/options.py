@@ -14,6 +14,7 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _LEDGER = "swathe.ledger"
 _RESULTS = "swathe.results"
+CLUSTER = "swathe.cluster"
 
 
 def chosen_ledger() -> str | None:
@@ -36,6 +37,7 @@ def _choose_cluster(context: click.Context, _: click.Parameter, cluster: str | N
         profile = existing(cluster)
         context.meta[_RESULTS] = profile.directory
         choose_ledger(profile.ledger)
+        context.meta[CLUSTER] = cluster
 
 
 def _directory(context: click.Context, _: click.Parameter, directory: Path) -> Path:

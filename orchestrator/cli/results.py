@@ -42,7 +42,7 @@ def command(name: str, directory: Path, limit: int | None, **forms: Any) -> None
             case ["hash"]:
                 _print_hash(sweep)
             case ["parquet"]:
-                click.echo(f"{save(sweep.home, 'trials', 'parquet', forms['parquet'])} trials in {forms['parquet']}")
+                click.echo(f"{save(sweep.home, forms['parquet'])} trials in {forms['parquet']}")
             case ["csv"]:
                 click.echo(as_csv(load.trials(sweep.home).iloc[:limit]), nl=False)
             case ["json"]:

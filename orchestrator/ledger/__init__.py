@@ -6,6 +6,7 @@ from .owner import HEARTBEAT_LIMIT, Owner
 from .reading import Reader, names_in
 from .records import CellProgress, Failure, Progress, SweepRecord, Tail
 from .tables import url_of
+from .trying import try_ledger
 from .writing import Batch, Ledger, PartRange
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "editing",
     "names_in",
     "shown",
+    "try_ledger",
     "url_of",
 ]

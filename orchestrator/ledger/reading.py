@@ -11,11 +11,11 @@ from typing import Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from ..errors import LedgerEmpty, LedgerError
-from ..messages import Capacity, Cause, State, TrialKey
+from ..messages import Capacity, Cause, State, Suggestion, TrialKey
 from . import tables as t
 from .opening import clock_of, insist, one_moment, open_engine, shown
 from .records import CellProgress, Failure, Progress, SweepRecord, Tail
-from .rows import decode_capacity
+from .rows import decode_capacity, decode_suggestions
 from .writing import PartRange
 
 SLICE = 2_000
@@ -139,6 +139,23 @@ class Reader:
                     if number == trial.configuration:
                         return params
         return None
+
+    @_patient
+    def proposals(self) -> list[tuple[str, int, tuple[Suggestion, ...]]]:
+        """All that has been proposed: cell, generation, suggestions."""
+        c = t.generation.c
+        chosen = sa.select(c.cell, c.generation, c.suggestions).where(c.sweep == self.name)
+        with one_moment(self._engine) as connection:
+            rows = connection.execute(chosen.order_by(c.cell, c.generation)).all()
+        return [(row.cell, row.generation, decode_suggestions(row.suggestions)) for row in rows]
+
+    @_patient
+    def unsettled(self) -> list[tuple[str, bytes]]:
+        """Payloads of metric rows of trials whose end has not been seen, with the trial's name, in order."""
+        c = t.rows.c
+        chosen = sa.select(c.trial, c.payload).where(c.sweep == self.name, c.commit.is_(None), c.trial.is_not(None))
+        with one_moment(self._engine) as connection:
+            return [(row.trial, row.payload) for row in connection.execute(chosen.order_by(c.id))]
 
     @_patient
     def tail(self, part: PartRange | None = None, keep: Callable[[Sequence[Any]], Sequence[Any]] = list) -> Tail:

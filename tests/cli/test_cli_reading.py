@@ -209,21 +209,26 @@ def test_report_opens_a_browser_when_asked(workplace: Path, call, monkeypatch: p
     assert launched == [str(workplace / "sweeps" / "mixed" / "report.html")]
 
 
-@pytest.mark.parametrize("table", ["trials", "metrics"])
 @pytest.mark.parametrize("target", ["csv", "parquet"])
-def test_export(target: str, table: str, workplace: Path, call, tmp_path: Path) -> None:
-    output = tmp_path / f"it.{target}"
-    shown = call("export", "tiny", "--to", target, "--output", output, "--table", table)
-    assert shown.exit_code == 0, shown.output
-    frame = pd.read_csv(output) if target == "csv" else pd.read_parquet(output)
-    wanted = getattr(load, table)(workplace / "sweeps" / "tiny")
-    assert [*frame.columns] == [*wanted.columns]
-    assert len(frame) == len(wanted) == (28 if table == "trials" else 112)
-    assert shown.stdout == f"{len(wanted)} rows of {table} in {output}\n"
+def test_export_of_tables(target: str, workplace: Path, call, tmp_path: Path) -> None:
+    for _ in range(2):
+        shown = call("export", "tiny", "--to", target, "--output", tmp_path)
+        assert shown.exit_code == 0, shown.output
+        assert shown.stdout.splitlines() == [
+            f"28 rows in {tmp_path / f'trials.{target}'}",
+            f"112 rows in {tmp_path / f'metrics.{target}'}",
+        ]
+    assert len([*tmp_path.iterdir()]) == 2
+    for table in ("trials", "metrics"):
+        path = tmp_path / f"{table}.{target}"
+        frame = pd.read_csv(path) if target == "csv" else pd.read_parquet(path)
+        wanted = getattr(load, table)(workplace / "sweeps" / "tiny")
+        assert [*frame.columns] == [*wanted.columns]
+        assert frame["value"].tolist() == wanted["value"].tolist()
 
 
 def test_export_into_no_folder_and_to_other_targets_is_refused(workplace: Path, call) -> None:
-    shown = call("export", "tiny", "--to", "csv", "--output", "sweeps/tiny/spec.yaml/x.csv")
+    shown = call("export", "tiny", "--to", "csv", "--output", "sweeps/tiny/spec.yaml")
     assert shown.exit_code == 2
     assert "cannot be written" in shown.stderr
     assert call("export", "tiny", "--to", "wandb", "--output", "x").exit_code == 2
