@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from ray.exceptions import RayTaskError
 from ..orchestrator import driver
 from ..orchestrator.driver import Launch
 from ..orchestrator.errors import SwatheError
+from ..orchestrator.ledger import Reader
 from ..orchestrator.ledger.tables import url_of
 from ..orchestrator.loading import task_of
 from ..orchestrator.spec import parse
@@ -65,11 +67,13 @@ def submit(request: Request) -> str:
         return FINISHED
     where = Where(url_of(folder), str(folder.parent), folder.name)
     ray.init(address="auto", namespace=request.namespace, log_to_driver=False, logging_level=logging.ERROR)
-    _start(where, staffing, request.takeover)
+    with closing(Reader(where.ledger, where.name)) as reader:
+        epoch = reader.sweep().epoch
+    _start(where, staffing, request.takeover, epoch)
     return STARTED
 
 
-def _start(where: Where, staffing: Staffing, takeover: bool) -> None:
+def _start(where: Where, staffing: Staffing, takeover: bool, epoch: int) -> None:
     name = scheduler_name(where.name)
     try:
         # The ledger says that it does not drive the sweep, or the user wants another one.
@@ -79,7 +83,7 @@ def _start(where: Where, staffing: Staffing, takeover: bool) -> None:
     made = ray.remote(ClusterScheduler).options(
         name=name, lifetime="detached", num_cpus=0, max_restarts=-1, max_concurrency=10_000
     )
-    actor = made.remote(where, staffing, takeover)
+    actor = made.remote(where, staffing, takeover, epoch)
     try:
         ray.get(actor.started.remote())
     except RayTaskError as error:
