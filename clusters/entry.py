@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from ..orchestrator import driver
 from ..orchestrator.driver import Launch
 from ..orchestrator.errors import SwatheError
 from ..orchestrator.home import Home
+from ..orchestrator.ledger import Reader
 from ..orchestrator.loading import task_of
 from ..orchestrator.spec import parse
 from .posts import Staffing
@@ -68,11 +70,13 @@ def submit(request: Request) -> str:
     if driver.record_of(home).status == FINISHED:
         return FINISHED
     ray.init(address="auto", namespace=request.namespace, log_to_driver=False, logging_level=logging.ERROR)
-    _start(home, staffing, request.takeover)
+    with closing(Reader(home.ledger, home.name)) as reader:
+        epoch = reader.sweep().epoch
+    _start(home, staffing, request.takeover, epoch)
     return STARTED
 
 
-def _start(home: Home, staffing: Staffing, takeover: bool) -> None:
+def _start(home: Home, staffing: Staffing, takeover: bool, epoch: int) -> None:
     name = scheduler_name(home.name)
     try:
         # The ledger says that it does not drive the sweep, or the user wants another one.
@@ -82,7 +86,7 @@ def _start(home: Home, staffing: Staffing, takeover: bool) -> None:
     made = ray.remote(ClusterScheduler).options(
         name=name, lifetime="detached", num_cpus=0, max_restarts=-1, max_concurrency=10_000
     )
-    actor = made.remote(home, staffing, takeover)
+    actor = made.remote(home, staffing, takeover, epoch)
     try:
         ray.get(actor.started.remote())
     except RayTaskError as error:

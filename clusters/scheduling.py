@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
+import traceback
+from contextlib import closing
 
 import ray
 
 from ..orchestrator.errors import LedgerError, OwnershipLost, SwatheError
 from ..orchestrator.home import Home
 from ..orchestrator.isolation import pinned_threads
-from ..orchestrator.ledger import Owner
+from ..orchestrator.ledger import Owner, Reader
 from ..orchestrator.mailbox import Mailbox
 from ..orchestrator.messages import Held, Push, Reply, WorkerInfo
 from ..orchestrator.scheduler import Scheduler
@@ -28,12 +31,14 @@ CRASHED = 4
 class ClusterScheduler:
     """A `Mailbox` and a `Fleet`. Its constructor takes little, because Ray repeats it when the actor is restarted."""
 
-    def __init__(self, home: Home, staffing: Staffing, takeover: bool) -> None:
+    def __init__(self, home: Home, staffing: Staffing, takeover: bool, epoch: int) -> None:
+        """`epoch` is that of the ledger when this was submitted: a higher one is of an earlier life of this actor."""
         context = ray.get_runtime_context()
         self._home = home
         self._staffing = staffing
-        self._again = bool(context.was_current_actor_reconstructed)
-        self._takeover: bool = takeover or self._again
+        self._takeover = takeover
+        self._epoch = epoch
+        self._again = False
         self._ready = asyncio.Event()
         self._refusal: SwatheError | None = None
         # Nobody else would call it again after a restart.
@@ -74,19 +79,27 @@ class ClusterScheduler:
         try:
             await self._open()
         except SwatheError as error:
+            traceback.print_exc()
             self._refusal = error
             self._ready.set()
             await asyncio.sleep(LINGER_SECONDS)
             await self._end()
+        except BaseException:
+            self._crash()
         try:
             await self._serve()
         except OwnershipLost:
             # Its workers are the successor's, or end by themselves.
             pass
         except BaseException:
-            # Ray starts it again, which is a fresh look at the ledger.
-            os._exit(CRASHED)
+            self._crash()
         await self._end()
+
+    def _crash(self) -> None:
+        """Ray starts it again, which is a fresh look at the ledger; the traceback is in Ray's logs."""
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(CRASHED)
 
     async def _end(self) -> None:
         """End for good: not by `exit_actor`, which waits for calls of workers that are dead."""
@@ -94,16 +107,19 @@ class ClusterScheduler:
         await asyncio.sleep(LINGER_SECONDS)
 
     async def _open(self) -> None:
-        deadline = time.monotonic() + (OPEN_SECONDS if self._again else 0.0)
         require(self._staffing.secrets)
+        since = time.monotonic()
+        home, owner = self._home, Owner.here()
         while True:
             try:
-                home, owner = self._home, Owner.here()
-                self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=self._takeover)
+                with closing(Reader(home.ledger, home.name)) as reader:
+                    self._again = reader.sweep().epoch > self._epoch
+                takeover = self._takeover or self._again
+                self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
                 break
             except LedgerError:
                 # The database may be down for the same reason that this was started again.
-                if time.monotonic() > deadline:
+                if time.monotonic() - since > OPEN_SECONDS:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
         self._mailbox = Mailbox(self._scheduler)

@@ -6,9 +6,11 @@ Each is a JSON list, each answer a line of JSON: `["add", cpus, gpus]` -> node i
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
 SMALL = 80 * 2**20
@@ -24,13 +26,17 @@ def common() -> dict[str, int]:
 
 def main(port: int) -> None:
     """Serve until standard input is closed."""
+    from ray._private.utils import write_ray_address
     from ray._raylet import GcsClient
     from ray.cluster_utils import Cluster
 
     # Its monitors would print to standard output, which is for answers.
     answers, sys.stdout = sys.stdout, sys.stderr
-    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port, **common()}
+    # Ray tells a job where its cluster is by a file in this folder, or else names any Ray of the machine.
+    folder = tempfile.mkdtemp(prefix="swathe-ray-")
+    head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port, "temp_dir": folder, **common()}
     cluster = Cluster(initialize_head=True, head_node_args=head)
+    write_ray_address(cluster.address, folder)
     nodes: dict[str, Any] = {}
 
     def add(cpus: float, gpus: float) -> str:
@@ -55,6 +61,7 @@ def main(port: int) -> None:
             print(json.dumps(commands[name](*arguments)), file=answers, flush=True)
     finally:
         cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
