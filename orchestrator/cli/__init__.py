@@ -41,7 +41,8 @@ VERBS = {
     "export": Verb("export", "One of its tables as one file."),
     "logs": Verb("logs", "What a trial has printed."),
     "rerun": Verb("rerun", "One trial again, here, with its output in the terminal."),
-    "tasks": Verb("tasks", "The bundled papers."),
+    "tasks": Verb("tasks", "The bundled papers, and which of their claims hold."),
+    "verify": Verb("verify", "Run what a paper's claims ask for, and say which of them hold."),
     "schema": Verb("schema", "The JSON Schema of specs, for editors."),
 }
 

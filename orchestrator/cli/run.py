@@ -75,7 +75,7 @@ def _ask(changed: Changes) -> bool:
 
 def run(sweep: Sweep, launch: Launch) -> int:
     """Run `sweep` and show it; returns the exit code."""
-    with Display(sweep, _workers(sweep, launch)) as display:
+    with Display(sweep, workers_of(sweep, launch)) as display:
 
         def started(folder: Path) -> None:
             _introduce(sweep, folder, launch.origin)
@@ -107,7 +107,7 @@ def _introduce(sweep: Sweep, folder: Path, origin: str | None) -> None:
         click.echo(f"going on: {decided} of {trials(sweep)} trials were decided before")
 
 
-def _workers(sweep: Sweep, launch: Launch) -> int | None:
+def workers_of(sweep: Sweep, launch: Launch) -> int | None:
     """How many workers there will be; None where only the machine's GPUs know."""
     if launch.cluster == "inline" or launch.workers is not None:
         return launch.workers or 1

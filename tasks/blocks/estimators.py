@@ -1,0 +1,79 @@
+"""What decides claims: functions of a sweep's tables, made from the names of axes and metrics.
+
+`analysis` and pandas are imported when an estimator is called: workers, which only train, never load them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+
+from ...orchestrator.claims import Estimate, Frames
+from ...orchestrator.task import Scalar
+
+Estimator = Callable[[Frames], Estimate]
+Where = Mapping[str, Scalar]
+
+
+def mean(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar) -> Estimator:
+    """The mean over seeds of `metric` in the cell `where`, with its t interval.
+
+    Where the cell has several configurations, each seed is measured at the one that the other seeds find best by
+    `choose` (or `metric`) in the sense of `direction`.
+    """
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+        from ...analysis.estimates import from_values
+
+        found = tuned.tuned(tuned.select(frames.trials, **where), metric, direction, choose)
+        return from_values(found.values, stretch=found.stretch)
+
+    return estimate
+
+
+def contrast(
+    metric: str, one: Where, other: Where, direction: str = "minimize", choose: str = "", ratio: bool = False
+) -> Estimator:
+    """`metric` in the cell `one` minus that in the cell `other`, or their ratio; paired by seed, as in `mean`."""
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+
+        found = [tuned.tuned(tuned.select(frames.trials, **each), metric, direction, choose) for each in (one, other)]
+        return tuned.contrast(found[0], found[1], ratio)
+
+    return estimate
+
+
+def drift(axis: str, hyperparameter: str, **where: Scalar) -> Estimator:
+    """Octaves by which the best value of `hyperparameter` moves per doubling of `axis`, with the 95% interval.
+
+    Of the trials `where`; the metric is the sweep's, and low values are good.
+    """
+    return _moving(axis, hyperparameter, where, size=False)
+
+
+def movement(axis: str, hyperparameter: str, **where: Scalar) -> Estimator:
+    """|drift|, to be claimed below a margin: its upper bound is that of the 90% interval, its lower of the 95% one.
+
+    So the claim is reproduced where `analysis.transfer` says *transfers* with that margin (two one-sided tests at 5%
+    each), and not reproduced where it says *drifts*.
+    """
+    return _moving(axis, hyperparameter, where, size=True)
+
+
+def _moving(axis: str, hyperparameter: str, where: Where, *, size: bool) -> Estimator:
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import transfer, tuned
+
+        found = transfer.judge(tuned.select(frames.trials, **where), axis=axis, hyperparameter=hyperparameter)
+        value, low, high = found.drift, found.drift_low, found.drift_high
+        if size:
+            value = None if value is None else abs(value)
+            low, high = max(low, -high, 0.0), max(found.equivalence_high, -found.equivalence_low)
+        enough = found.seeds >= transfer.SEEDS and (low, high) != (-inf, inf)
+        bounds = (low, high) if enough else (None, None)
+        return Estimate(value, *bounds, found.seeds, found.reasons, found.excluded)
+
+    return estimate
