@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import inf
+from typing import cast
 
 from ...orchestrator.claims import Estimate, Frames
 from ...orchestrator.task import Scalar
 
 Estimator = Callable[[Frames], Estimate]
 Where = Mapping[str, Scalar]
+Pair = tuple[Scalar, Scalar]
 
 
 def mean(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar) -> Estimator:
@@ -32,16 +34,32 @@ def mean(metric: str, direction: str = "minimize", choose: str = "", **where: Sc
     return estimate
 
 
-def contrast(
-    metric: str, one: Where, other: Where, direction: str = "minimize", choose: str = "", ratio: bool = False
+def difference(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar | Pair) -> Estimator:
+    """`metric` in one cell minus that in another, paired by seed, each as in `mean`.
+
+    One of `where` is a pair that names them: optimizer=("adamp", "adam").
+    """
+    return _compared(metric, direction, choose, where, ratio=False)
+
+
+def ratio(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar | Pair) -> Estimator:
+    """`metric` in one cell over that in another, paired by seed, as `difference` takes them."""
+    return _compared(metric, direction, choose, where, ratio=True)
+
+
+def _compared(
+    metric: str, direction: str, choose: str, where: Mapping[str, Scalar | Pair], *, ratio: bool
 ) -> Estimator:
-    """`metric` in the cell `one` minus that in the cell `other`, or their ratio; paired by seed, as in `mean`."""
+    pairs = [name for name, value in where.items() if isinstance(value, tuple)]
+    if len(pairs) != 1:
+        raise ValueError(f"{len(pairs)} of {sorted(where)} are pairs; exactly one names what is compared")
 
     def estimate(frames: Frames) -> Estimate:
         from ...analysis import tuned
 
-        found = [tuned.tuned(tuned.select(frames.trials, **each), metric, direction, choose) for each in (one, other)]
-        return tuned.contrast(found[0], found[1], ratio)
+        cells = [{**where, pairs[0]: value} for value in cast(Pair, where[pairs[0]])]
+        one, other = (tuned.tuned(tuned.select(frames.trials, **cell), metric, direction, choose) for cell in cells)
+        return tuned.contrast(one, other, ratio)
 
     return estimate
 

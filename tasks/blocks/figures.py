@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...orchestrator.claims import Frames
@@ -23,14 +24,27 @@ def transfer_figure(frames: Frames, *, axis: str, hyperparameter: str, by: str, 
     return plots.transfer_figure(groups, verdicts, study, label)
 
 
-def panels(count: int, width: float = 3.4, height: float = 2.9) -> tuple[Figure, list]:
-    """A figure of `count` panels beside each other, and their axes, in the style of the reports."""
+def curves_figure(frames: Frames, *, by: str, over: str, metrics: Sequence[str]) -> Figure:
+    """Each of `metrics` against the searched number `over`, a line a value of `by`: means over seeds, and all seeds."""
     from matplotlib.figure import Figure
 
-    from ...analysis.panels import tidy
+    from ...analysis.panels import level_colours, tidy
+    from ...analysis.words import spoken
 
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    axes = [figure.add_subplot(1, count, place + 1) for place in range(count)]
-    for each in axes:
-        tidy(each)
-    return figure, axes
+    figure = Figure(figsize=(3.3 * len(metrics), 2.8), layout="constrained")
+    groups = list(frames.trials.groupby(f"param.{by}", observed=True))
+    for place, metric in enumerate(metrics):
+        axes = figure.add_subplot(1, len(metrics), place + 1)
+        for (name, rows), colour in zip(groups, level_colours(len(groups)), strict=True):
+            table = rows.pivot(index=f"param.{over}", columns="replicate", values=f"metric.{metric}").astype(float)
+            axes.plot(table.index, table, linestyle="", marker=".", markersize=2.5, color=colour, alpha=0.5)
+            axes.plot(table.index, table.mean(axis=1), color=colour, label=str(name))
+        axes.set_xscale("log", base=2)
+        values = frames.trials[f"metric.{metric}"].dropna().to_numpy(dtype=float)
+        if 0 < 10 * values.min() < values.max():
+            axes.set_yscale("log")
+        axes.set_xlabel(spoken(over))
+        axes.set_title(spoken(metric), fontsize=10, loc="left")
+        tidy(axes)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
