@@ -90,8 +90,8 @@ def adamp(**options: Any) -> Optimizer:
     """AdamW whose steps are tangent to scale-invariant weights."""
 
     def coefficients(h: Mapping[str, Tensor], t: Tensor) -> Memory:
-        rates = {"rate": h["lr"] / (1 - BETAS[0] ** t), "root": (1 - BETAS[1] ** t).sqrt()}
-        return {**h, **rates, "decay": h["lr"] * h["weight_decay"]}
+        b1, b2 = (1 - beta ** t.double() for beta in BETAS)  # a number to a whole power would be single precision
+        return {**h, "rate": h["lr"] / b1, "root": b2.sqrt(), "decay": h["lr"] * h["weight_decay"]}
 
     def rule(w: Tensor, g: Tensor, memory: Memory, c: Memory) -> Memory:
         m, v = memory["m"].lerp_(g, 1 - BETAS[0]), memory["v"].lerp_(g * g, 1 - BETAS[1])
