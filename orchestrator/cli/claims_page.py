@@ -13,6 +13,7 @@ from ..claims import Claim, Estimate, Frames
 from ..task import Task
 
 NAME, README, GALLERY = "CLAIMS.md", "README.md", "gallery"
+DOTS = 80  # an inch; a figure takes some 40 kB
 MARKER = "<!-- gallery -->"
 HEAD = """# Claims
 
@@ -105,11 +106,10 @@ def write(done: Checked, folder: Path) -> None:
     page.write_text(HEAD + "".join(f"\n{sections[slug]}" for slug in sorted(sections)), encoding="utf-8")
     if done.task.figure is not None:
         # Matplotlib takes half a second to import.
-        from ...analysis.plots import to_svg
+        from ...analysis.plots import to_png
 
         (folder / GALLERY).mkdir(exist_ok=True)
-        drawn = to_svg(done.task.figure(*done.frames), salt=done.slug)
-        (folder / GALLERY / f"{done.slug}.svg").write_text(drawn, encoding="utf-8")
+        to_png(done.task.figure(*done.frames), folder / GALLERY / f"{done.slug}.png", dpi=DOTS)
     _hang(folder)
 
 
@@ -152,9 +152,9 @@ def _hang(folder: Path) -> None:
     titles = {entry.slug: entry.title for entry in tasks.entries()}
     known = statuses(folder / NAME)
     parts = [
-        f"### {slug}\n\n{titles.get(slug, '')} {in_words(counts)}.\n\n![{slug}]({GALLERY}/{slug}.svg)\n"
+        f"### {slug}\n\n{titles.get(slug, '')} {in_words(counts)}.\n\n![{slug}]({GALLERY}/{slug}.png)\n"
         for slug, counts in sorted(known.items())
-        if (folder / GALLERY / f"{slug}.svg").is_file()
+        if (folder / GALLERY / f"{slug}.png").is_file()
     ]
     head = text.partition(MARKER)[0]
     readme.write_text(f"{head}{MARKER}\n\n" + "\n".join(parts), encoding="utf-8")

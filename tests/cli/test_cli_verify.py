@@ -98,9 +98,9 @@ def test_outcomes_are_told_written_and_kept(call, study: Path) -> None:
         "another": {"reproduced": 1},
         "mine": {"reproduced": 1, "not reproduced": 1, "undecided": 1},
     }
-    assert "<svg" in (study.parent / "gallery" / "mine.svg").read_text(encoding="utf-8")
+    assert (study.parent / "gallery" / "mine.png").read_bytes().startswith(b"\x89PNG")
     hung = (study.parent / "README.md").read_text(encoding="utf-8")
-    assert hung.startswith("My study.") and "![mine](gallery/mine.svg)" in hung and "old" not in hung
+    assert hung.startswith("My study.") and "![mine](gallery/mine.png)" in hung and "old" not in hung
     assert (before := trained(study.parent)) > 0
     told = json.loads(call("verify", "study.py:TASK", "--cluster", "inline", "--json").stdout)
     assert [each["outcome"] for each in told[0]["claims"]] == ["reproduced", "not reproduced", "undecided"]

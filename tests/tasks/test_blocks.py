@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from swathe.orchestrator.claims import Frames
 from swathe.orchestrator.errors import SwatheError
-from swathe.tasks.blocks import datasets, estimators, probes
+from swathe.tasks.blocks import datasets, estimators, probes, text
 from swathe.tasks.blocks.parameterization import EXPONENTS, Layer, mlp, scaled
 
 # --- probes -------------------------------------------------------------------------------------------------------
@@ -99,6 +99,15 @@ def test_digits_are_complete_disjoint_and_standardised() -> None:
     assert x.mean().item() == pytest.approx(0, abs=1e-5) and x.std().item() == pytest.approx(1, rel=1e-5)
     assert len({bytes(row) for row in torch.cat([x, held_out]).numpy()}) == 1797
     assert torch.cat([y, classes]).bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+
+
+def test_the_text_reads_as_it_is_written() -> None:
+    (train, held_out, alphabet), z = text.bible(), torch.Generator().manual_seed(0)
+    read = "".join(alphabet[number] for number in train[:54])
+    assert read == "In the beginning God created the heaven and the earth."
+    assert len(alphabet) == 68 and len(held_out) == text.HELD_OUT and len(train) > 3_900_000
+    given, following = text.windows(train[:1000], 16, 5, z)
+    assert torch.equal(given[:, 1:], following[:, :-1]) and given.shape == (5, 16)
 
 
 def test_synthetic_data_are_what_they_say() -> None:
