@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from math import inf, isnan
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..orchestrator.claims import Estimate
 from .statistics import half_width, jackknife_variance, pool, t_interval
 
 Array = NDArray[np.float64]
@@ -16,31 +16,7 @@ Array = NDArray[np.float64]
 SEEDS = 3  # with fewer there is no interval, and nothing is decided
 CONFIDENCE = 0.95
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its 95% interval, None where there is none.
-
-    `n` counts what the interval rests on, in units that `reasons` name (seeds unless they say otherwise). An infinite
-    `estimate` or bound means divergence or, for a width, that the end was not seen. `excluded` counts trials that say
-    nothing, by reason.
-    """
-
-    estimate: float | None
-    low: float | None
-    high: float | None
-    n: int
-    reasons: tuple[str, ...] = ()
-    excluded: Mapping[str, int] = field(default_factory=dict[str, int])
-
-    def because(self, *reasons: str) -> Estimate:
-        """The same with more reasons."""
-        return replace(self, reasons=(*self.reasons, *reasons))
-
-    @property
-    def decided(self) -> bool:
-        """Whether there is an interval."""
-        return self.low is not None
+__all__ = ["CONFIDENCE", "SEEDS", "Estimate", "from_jackknife", "from_values", "too_few"]
 
 
 def too_few(n: int, unit: str = "seed") -> tuple[str, ...]:

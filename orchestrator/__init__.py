@@ -6,19 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .claims import Claim, Estimate, Frames, Paper
     from .driver import Finished, Launch, run
     from .errors import SwatheError
     from .spec import Sweep, load
-    from .task import Choice, Claim, Float, Int, Lattice, StopTrial, Task, Trial
+    from .task import Choice, Float, Int, Lattice, StopTrial, Task, Trial
 
 _HOMES = {
     "Choice": "task",
-    "Claim": "task",
+    "Claim": "claims",
+    "Estimate": "claims",
     "Finished": "driver",
     "Float": "task",
+    "Frames": "claims",
     "Int": "task",
     "Lattice": "task",
     "Launch": "driver",
+    "Paper": "claims",
     "StopTrial": "task",
     "Sweep": "spec",
     "SwatheError": "errors",
@@ -31,11 +35,14 @@ _HOMES = {
 __all__ = [
     "Choice",
     "Claim",
+    "Estimate",
     "Finished",
     "Float",
+    "Frames",
     "Int",
     "Lattice",
     "Launch",
+    "Paper",
     "StopTrial",
     "SwatheError",
     "Sweep",

@@ -68,12 +68,12 @@ class Finished:
 def run(
     sweep: Sweep,
     launch: Launch = Launch(),
-    started: Callable[[Path], None] = lambda folder: None,
+    started: Callable[[Home], None] = lambda home: None,
     stopping: Callable[[], None] = lambda: None,
 ) -> Finished:
     """Run `sweep`, or go on with it, until it is finished or drained.
 
-    `started` is told its folder; `stopping` is called when a first Ctrl-C or SIGTERM has asked for a drain, inside
+    `started` is told where it lives; `stopping` is called when a first Ctrl-C or SIGTERM has asked for a drain, inside
     the signal's handler.
 
     Raises a `SwatheError` before anything is written when the spec, the task or the cluster cannot be used.
@@ -92,16 +92,16 @@ def run(
     return finished
 
 
-def _silent(folder: Path) -> None:
+def _silent(home: Home) -> None:
     """Nobody is told again."""
 
 
-def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Path], None], stopping: Callable[[], None]) -> Finished:
+def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Home], None], stopping: Callable[[], None]) -> Finished:
     """Run as many replicates as `sweep` says, and no look."""
     task = task_of(sweep)
-    folder = prepare(sweep, task, launch)
-    started(folder)
+    prepare(sweep, task, launch)
     home = launch.home(sweep.name)
+    started(home)
     if record_of(home).status == "finished":
         reason = _settle(home, launch)
     elif launch.cluster == "inline":

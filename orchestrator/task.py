@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from .claims import Claim, Paper
+
 Scalar = bool | int | float | str
 Condition = Mapping[str, Scalar]
 
@@ -74,15 +76,6 @@ class Lattice:
 Parameter = Float | Int | Choice | Lattice
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A statement of a paper as a number: `estimate` must lie on the named side of `threshold`."""
-
-    statement: str
-    threshold: float
-    direction: str
-
-
 class Calibrated(NamedTuple):
     """How many lanes packs of a shape have, 0 where its trials run plainly; what was measured, and why."""
 
@@ -119,6 +112,10 @@ class Task:
     `train(trial)` trains once and returns a mapping of final metrics. `metrics` are the names it promises to return,
     each a column of the `trials` table. `smallest` are parameters at which it runs in about a second, for tests.
     `fusible` is the same training for many trials at once, where it is a program.
+
+    A published one names its `paper` and has its `claims`. `paper_scale` are overrides, such as {"fixed.depth": 24},
+    that take the sweep of its first claim to the paper's size. `figure(*frames)` draws what was found, a matplotlib
+    figure, from the tables of the claims' different sweeps in the order in which the claims name them.
     """
 
     name: str
@@ -128,9 +125,11 @@ class Task:
     space: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
     defaults: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     smallest: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
-    paper: str = ""
-    claims: tuple[Claim, ...] = ()
     fusible: Fusible | None = None
+    paper: Paper | None = None
+    claims: tuple[Claim, ...] = ()
+    paper_scale: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    figure: Callable[..., Any] | None = None
 
 
 class ReportSink(Protocol):

@@ -45,7 +45,8 @@ VERBS = {
     "logs": Verb("logs", "What a trial has printed."),
     "rerun": Verb("rerun", "One trial again, here, with its output in the terminal."),
     "doctor": Verb("doctor", "Whether sweeps can run here, or on a cluster."),
-    "tasks": Verb("tasks", "The bundled papers."),
+    "tasks": Verb("tasks", "The bundled papers, and which of their claims hold."),
+    "verify": Verb("verify", "Run what a paper's claims ask for, and say which of them hold."),
     "schema": Verb("schema", "The JSON Schema of specs, for editors."),
 }
 

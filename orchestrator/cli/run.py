@@ -102,10 +102,10 @@ def _ask(changed: Changes) -> bool:
 
 def run(sweep: Sweep, launch: Launch) -> int:
     """Run `sweep` and show it; returns the exit code."""
-    with Display(sweep, _workers(sweep, launch)) as display:
+    with Display(sweep, workers_of(sweep, launch)) as display:
         home = _resolved(launch.home(sweep.name))
 
-        def started(_: Path) -> None:
+        def started(_: Home) -> None:
             _introduce(sweep, home, launch.origin)
             display.started(home)
 
@@ -139,7 +139,7 @@ def _introduce(sweep: Sweep, home: Home, origin: str | None) -> None:
         click.echo(f"going on: {decided} of {trials(sweep)} trials were decided before")
 
 
-def _workers(sweep: Sweep, launch: Launch) -> int | None:
+def workers_of(sweep: Sweep, launch: Launch) -> int | None:
     """How many workers there will be; None where only the machine's GPUs know."""
     if launch.cluster == "inline" or launch.workers is not None:
         return launch.workers or 1

@@ -70,11 +70,7 @@ def top_eigenvalue(
     as the vector found some steps earlier; without it all lanes begin from the same fixed vector. A lane whose Hessian
     is not finite gets NaN.
     """
-    root = _flat({name: _root(multipliers, name, t) for name, t in x.items()})
-
-    def product(q: Tensor) -> Tensor:
-        return root * _flat(hessian_vector(f, x, _unflat(root * q, x), *context))
-
+    root, product = _operator(f, x, context, multipliers)
     lanes, size = root.shape
     begin = _beginning(size, root) if start is None else _flat(start)
     steps = list(_lanczos(product, begin.expand(lanes, size), min(iterations, size)))
@@ -82,6 +78,36 @@ def top_eigenvalue(
     value, y = _top_of_tridiagonal(diagonal, after[:, :-1])
     residual = (after[:, -1] * y[:, -1]).abs()
     return Top(value, _unflat((basis * y.to(basis.dtype).unsqueeze(2)).sum(1), x), residual)
+
+
+def ritz(
+    f: Function,
+    x: Tensors,
+    start: Tensors,
+    context: tuple[Any, ...] = (),
+    *,
+    multipliers: Multipliers | None = None,
+    iterations: int = 30,
+) -> tuple[Tensor, Tensor]:
+    """Ritz values of M^(1/2) H M^(1/2) of every lane (lanes x iterations, ascending) and their weights from `start`.
+
+    The weights of a lane sum to 1. They are Gauss quadrature: sum w g(value) = v.g(H)v for the unit vector v along
+    `start` and polynomials g of degree below 2 `iterations` (Golub and Welsch 1969). There are at most as many as x has
+    entries. A lane whose Hessian is not finite gets NaN.
+    """
+    root, product = _operator(f, x, context, multipliers)
+    steps = list(_lanczos(product, _flat(start).expand_as(root), min(iterations, root.shape[1])))
+    diagonal, after = (torch.stack([step[i] for step in steps], 1) for i in (1, 2))
+    values, vectors = _decomposed(diagonal, after[:, :-1])
+    return values, vectors[:, 0].square()
+
+
+def _operator(
+    f: Function, x: Tensors, context: tuple[Any, ...], multipliers: Multipliers | None
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """M^(1/2) and the product of M^(1/2) H M^(1/2) with vectors, both (lanes x size)."""
+    root = _flat({name: _root(multipliers, name, t) for name, t in x.items()})
+    return root, lambda q: root * _flat(hessian_vector(f, x, _unflat(root * q, x), *context))
 
 
 def _lanczos(product: Callable[[Tensor], Tensor], q: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -111,10 +137,16 @@ def _lanczos(product: Callable[[Tensor], Tensor], q: Tensor, count: int) -> Iter
 
 def _top_of_tridiagonal(diagonal: Tensor, beside: Tensor) -> tuple[Tensor, Tensor]:
     """The largest eigenvalue and its vector, of tridiagonal matrices; NaN where entries are not finite."""
-    fine = diagonal.isfinite().all(1) & beside.isfinite().all(1)
+    values, vectors = _decomposed(diagonal, beside)
+    return values[:, -1], vectors[:, :, -1]
+
+
+def _decomposed(diagonal: Tensor, beside: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and vectors of tridiagonal matrices; NaN where entries are not finite."""
+    fine = (diagonal.isfinite().all(1) & beside.isfinite().all(1)).unsqueeze(1)
     matrix = torch.diag_embed(diagonal) + torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
-    values, vectors = torch.linalg.eigh(torch.where(fine.view(-1, 1, 1), matrix, 0.0))
-    return torch.where(fine, values[:, -1], torch.nan), torch.where(fine.unsqueeze(1), vectors[:, :, -1], torch.nan)
+    values, vectors = torch.linalg.eigh(torch.where(fine.unsqueeze(2), matrix, 0.0))
+    return torch.where(fine, values, torch.nan), torch.where(fine.unsqueeze(2), vectors, torch.nan)
 
 
 def _beginning(size: int, like: Tensor) -> Tensor:

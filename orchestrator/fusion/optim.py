@@ -44,7 +44,8 @@ class Optimizer:
 
     `slots` are the tensors it remembers for each parameter, zeros at the start. `coefficients(settings, t)` is what the
     rule needs of the settings at update t = 1, 2, ...; `rule(p, g, memory, c)` changes the tensor p in place and
-    returns the new memory. It may use up g and the old memory.
+    returns the new memory. It may use up g and the old memory. Coefficients come shaped as factors of p; beside them
+    c["t"] is t itself, of shape (lanes), or () where p has no lane axis.
     """
 
     settings: Mapping[str, Value]
@@ -89,10 +90,10 @@ class Optimizer:
         for name, p in tree.items():
             if name in hyper.scale:
                 own = {key: value * hyper.scale[name].get(key, 1.0) for key, value in base.items()}
-                c = _spread(self.coefficients(own, t), p)
+                c = _spread(self.coefficients(own, t), p) | {"t": t}
             else:
                 if (p.dtype, p.ndim) not in shaped:
-                    shaped[p.dtype, p.ndim] = _spread(common, p)
+                    shaped[p.dtype, p.ndim] = _spread(common, p) | {"t": t}
                 c = shaped[p.dtype, p.ndim]
             memory = self.rule(p, grads[name], {slot: state[slot][name] for slot in self.slots}, c)
             for slot in self.slots:

@@ -1,0 +1,1 @@
+"""How training changes with width, depth and batch."""

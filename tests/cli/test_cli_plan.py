@@ -52,8 +52,9 @@ def test_schema_is_the_grammar(call) -> None:
 
 
 def test_tasks_are_listed_without_being_imported_and_described_by_name(call) -> None:
-    assert "lr-transfer" in read(call("tasks", "--json"))
-    assert "lr-transfer" in call("tasks").stdout.split()
+    assert "lr-transfer" in [each["name"] for each in read(call("tasks", "--json"))]
+    listed = call("tasks").stdout
+    assert "lr-transfer" in listed.split() and "scaling: How training changes with width" in listed
     pytest.importorskip("torch")
     told = read(call("tasks", "lr-transfer", "--json"))
     assert told["metrics"] == ["train_loss", "val_loss", "val_accuracy"]

@@ -17,7 +17,9 @@ from torch.nn import functional
 
 from swathe.orchestrator import spec
 from swathe.orchestrator.fusion import Lanes
+from swathe.orchestrator.spec import Sweep
 from swathe.orchestrator.task import Trial
+from swathe.tasks.blocks.parameterization import Layer
 from swathe.tasks.scaling import lr_transfer
 from swathe.tasks.scaling.lr_transfer import (
     BETAS,
@@ -27,10 +29,10 @@ from swathe.tasks.scaling.lr_transfer import (
     NORM,
     PROBE,
     PROGRAM,
+    STUDY,
     TASK,
-    Layer,
+    images,
     layers,
-    mnist5k,
     settle,
 )
 
@@ -49,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def digits() -> Any:
-    return mnist5k()
+    return images()
 
 
 class Reports:
@@ -398,6 +400,7 @@ def test_coordinate_check(digits):
 def test_the_demo_study_fits_the_task():
     sweep = spec.load(DEMO, ())
     assert sweep.task == TASK.name
+    assert sweep == Sweep(name=sweep.name, task=sweep.task, **STUDY)
     assert sweep.metric in TASK.metrics
     for cell in sweep.cells:
         settle({**sweep.fixed, **cell.values, **dict.fromkeys(sweep.search, 1.0)})

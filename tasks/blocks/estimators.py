@@ -1,0 +1,97 @@
+"""What decides claims: functions of a sweep's tables, made from the names of axes and metrics.
+
+`analysis` and pandas are imported when an estimator is called: workers, which only train, never load them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import cast
+
+from ...orchestrator.claims import Estimate, Frames
+from ...orchestrator.task import Scalar
+
+Estimator = Callable[[Frames], Estimate]
+Where = Mapping[str, Scalar]
+Pair = tuple[Scalar, Scalar]
+
+
+def mean(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar) -> Estimator:
+    """The mean over seeds of `metric` in the cell `where`, with its t interval.
+
+    Where the cell has several configurations, each seed is measured at the one that the other seeds find best by
+    `choose` (or `metric`) in the sense of `direction`.
+    """
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+        from ...analysis.estimates import from_values
+
+        found = tuned.tuned(tuned.select(frames.trials, **where), metric, direction, choose)
+        return from_values(found.values, stretch=found.stretch)
+
+    return estimate
+
+
+def difference(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar | Pair) -> Estimator:
+    """`metric` in one cell minus that in another, paired by seed, each as in `mean`.
+
+    One of `where` is a pair that names them: optimizer=("adamp", "adam").
+    """
+    return _compared(metric, direction, choose, where, ratio=False)
+
+
+def ratio(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar | Pair) -> Estimator:
+    """`metric` in one cell over that in another, paired by seed, as `difference` takes them."""
+    return _compared(metric, direction, choose, where, ratio=True)
+
+
+def _compared(
+    metric: str, direction: str, choose: str, where: Mapping[str, Scalar | Pair], *, ratio: bool
+) -> Estimator:
+    pairs = [name for name, value in where.items() if isinstance(value, tuple)]
+    if len(pairs) != 1:
+        raise ValueError(f"{len(pairs)} of {sorted(where)} are pairs; exactly one names what is compared")
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+
+        cells = [{**where, pairs[0]: value} for value in cast(Pair, where[pairs[0]])]
+        one, other = (tuned.tuned(tuned.select(frames.trials, **cell), metric, direction, choose) for cell in cells)
+        return tuned.contrast(one, other, ratio)
+
+    return estimate
+
+
+def drift(axis: str, hyperparameter: str, **where: Scalar) -> Estimator:
+    """Octaves by which the best value of `hyperparameter` moves per doubling of `axis`, with the 95% interval.
+
+    Of the trials `where`; the metric is the sweep's, and low values are good.
+    """
+    return _moving(axis, hyperparameter, where, size=False)
+
+
+def movement(axis: str, hyperparameter: str, **where: Scalar) -> Estimator:
+    """|drift|, to be claimed below a margin: its upper bound is that of the 90% interval, its lower of the 95% one.
+
+    So the claim is reproduced where `analysis.transfer` says *transfers* with that margin (two one-sided tests at 5%
+    each), and not reproduced where it says *drifts*.
+    """
+    return _moving(axis, hyperparameter, where, size=True)
+
+
+def _moving(axis: str, hyperparameter: str, where: Where, *, size: bool) -> Estimator:
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import transfer, tuned
+
+        found = transfer.judge(tuned.select(frames.trials, **where), axis=axis, hyperparameter=hyperparameter)
+        value, low, high = found.drift, found.drift_low, found.drift_high
+        if size:
+            value = None if value is None else abs(value)
+            low, high = max(low, -high, 0.0), max(found.equivalence_high, -found.equivalence_low)
+        enough = found.seeds >= transfer.SEEDS and (low, high) != (-inf, inf)
+        bounds = (low, high) if enough else (None, None)
+        return Estimate(value, *bounds, found.seeds, found.reasons, found.excluded)
+
+    return estimate

@@ -1,0 +1,1 @@
+"""Symmetries: groups, frames, invariance and what it buys."""

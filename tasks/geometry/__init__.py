@@ -1,0 +1,1 @@
+"""Manifolds, topology and embeddings."""

@@ -1,0 +1,1 @@
+"""Loss landscapes: curvature, stability, connectivity."""

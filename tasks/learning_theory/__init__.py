@@ -1,0 +1,1 @@
+"""What networks learn, how fast, and from how little."""

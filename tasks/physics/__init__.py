@@ -1,0 +1,1 @@
+"""Physical systems, measured and simulated."""

@@ -1,0 +1,1 @@
+"""Attacks, shifts and certificates."""
