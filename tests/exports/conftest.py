@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from swathe.analysis.exports.following import Follower
 from swathe.orchestrator.cli import swathe
-from swathe.orchestrator.cli.opening import opened_folder
+from swathe.orchestrator.cli.opening import opened_home
+from swathe.orchestrator.home import Home
 
 TASK = """
 import math
@@ -102,7 +103,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def follower(ends: Project) -> Iterator[Follower]:
     """One who has seen nothing yet of the sweep `ends`."""
-    with opened_folder(ends.folder / "sweeps" / "ends") as sweep:
+    with opened_home(Home.of(ends.folder / "sweeps" / "ends")) as sweep:
         yield Follower(sweep.folder, sweep.reader)
 
 

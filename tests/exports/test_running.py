@@ -17,8 +17,9 @@ import pytest
 from swathe.analysis import load
 from swathe.analysis.exports.following import Follower
 from swathe.analysis.exports.studies import Studies
-from swathe.orchestrator.cli.opening import opened_folder
+from swathe.orchestrator.cli.opening import opened_home
 from swathe.orchestrator.errors import LedgerError
+from swathe.orchestrator.home import Home
 from swathe.orchestrator.messages import State
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -33,7 +34,7 @@ def folder(running) -> Path:
 
     def underway() -> bool:
         try:
-            with opened_folder(folder) as sweep:
+            with opened_home(Home.of(folder)) as sweep:
                 views = list(Follower(sweep.folder, sweep.reader).changes())
         except LedgerError:  # it is just being made
             return False
@@ -124,7 +125,7 @@ def test_a_sweep_is_followed_to_its_end(address: str, running, folder: Path) -> 
         running.start("export", "runs", "--to", "tensorboard", "--output", events, "--follow"),
     ]
     storage = optuna.storages.InMemoryStorage()
-    with opened_folder(folder) as sweep:
+    with opened_home(Home.of(folder)) as sweep:
         studies = Studies(storage, Follower(sweep.folder, sweep.reader))
         studies.refresh()
         before = storage.get_all_trials(0)
