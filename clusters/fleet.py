@@ -63,7 +63,7 @@ class Fleet:
         post = self._posts.get(info.worker)
         if post is not None:
             post.info, post.node, post.busy = info, node, time.monotonic()
-            self._in_vain = 0
+            self._in_vain, self._said = 0, ""
             # Nobody waits for the answer; a warden that is not there yet hears of it when it is.
             self._warden(node).joined.remote(info)
         return self._scheduler.join(info)

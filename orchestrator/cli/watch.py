@@ -22,6 +22,8 @@ from .standing import Standing, standing
 from .status import last_line
 
 MOST_FAILURES = 3
+# A scheduler on a cluster that dies is started again there; until then its sweep looks interrupted.
+PATIENCE_SECONDS = 90.0
 REASONS = {"interrupted": "drained", "stopped": "drained"}
 
 
@@ -61,13 +63,16 @@ def _follow(sweep: Opened) -> Standing:
     drawable = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
     face: Face = Picture(terminal) if drawable else Lines(terminal)
     pace = Pace(None)
+    alive = time.monotonic()
     try:
         while True:
             begun = time.monotonic()
             now = _now(sweep.home)
             view = _view(sweep, now, pace)
             face.show(view)
-            if now.condition != "running":
+            waits = now.condition == "interrupted" and now.record.crew is not None
+            alive = alive if waits else begun
+            if now.condition != "running" and not (waits and begun - alive < PATIENCE_SECONDS):
                 return view.now
             time.sleep(max(POLL_SECONDS, 10 * (time.monotonic() - begun)))
     finally:

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
+from swathe.clusters import finding
 from swathe.orchestrator.cli import swathe
+from swathe.orchestrator.home import Home
 from swathe.orchestrator.ledger import Reader, SweepRecord
-from swathe.orchestrator.ledger.tables import url_of
 
 NAME = "loopback"
 
@@ -41,8 +43,20 @@ class Loopback:
     """The cluster: its nodes, the folder of its sweeps, and the command line."""
 
     raylets: subprocess.Popen[str]
+    address: str
     results: Path
+    profiles: Path
     nodes: list[str] = field(default_factory=list)
+    cluster: str = NAME
+
+    def known_as(self, cluster: str, text: str) -> Loopback:
+        """The same nodes by another profile."""
+        (self.profiles / f"{cluster}.yaml").write_text(text, encoding="utf-8")
+        return replace(self, cluster=cluster)
+
+    def home(self, name: str) -> Home:
+        """Where the sweep of this name lives."""
+        return finding.profile(self.cluster).home(name)
 
     def tell(self, *command: object) -> Any:
         """One of the commands of `raylets`."""
@@ -58,13 +72,13 @@ class Loopback:
         """Submit a spec; what the command line says."""
         words = [word for each in overrides for word in ("--set", each)]
         words += [word for name, value in options.items() for word in (f"--{name}", value)]
-        done = self.call("submit", spec, "--cluster", NAME, *words)
+        done = self.call("submit", spec, "--cluster", self.cluster, *words)
         assert done.exit_code == 0, done.output
         return done.output
 
     def record(self, name: str) -> SweepRecord:
         """The sweep's row in its ledger."""
-        reader = Reader(url_of(self.results / name), name)
+        reader = Reader(self.home(name).ledger, name)
         try:
             return reader.sweep()
         finally:
@@ -72,7 +86,7 @@ class Loopback:
 
     def decided(self, name: str) -> int:
         """How many trials have a final word."""
-        reader = Reader(url_of(self.results / name), name)
+        reader = Reader(self.home(name).ledger, name)
         try:
             return reader.progress().count()
         finally:
@@ -86,13 +100,17 @@ class Loopback:
         """Wait until `condition` is true; its value."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain\n{self._crews()}"
+            assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain\n{self._listed()}"
             time.sleep(0.05)
         return value
 
-    def _crews(self) -> str:
-        crews = {each.name: self.record(each.name).crew for each in self.results.iterdir()}
-        return "\n".join(f"{name}: {self.decided(name)} decided, {crew}" for name, crew in crews.items())
+    def names(self) -> list[str]:
+        """The sweeps of this profile."""
+        done = self.call("list", "--cluster", self.cluster, "--json")
+        return [each["name"] for each in json.loads(done.output)] if done.exit_code == 0 else []
+
+    def _listed(self) -> str:
+        return "\n".join(f"{name}: {self.decided(name)} decided, {self.record(name).crew}" for name in self.names())
 
     def finish(self, name: str, seconds: float = 120.0) -> None:
         """Wait for the end of a sweep, and for its processes to be gone."""
@@ -100,19 +118,22 @@ class Loopback:
             self.wait(lambda: self.record(name).status == "finished", seconds)
             self.wait(lambda: not self.processes("ClusterScheduler") + self.processes("ClusterWorker"), 30)
         except AssertionError as error:
-            status = self.call("status", name, "--cluster", NAME).output
+            status = self.call("status", name, "--cluster", self.cluster).output
             raise AssertionError(f"{error}\n{status}\n{self.record(name).crew}") from None
 
     def hash(self, name: str) -> str:
         """What `swathe results NAME --hash` says."""
-        done = self.call("results", name, "--cluster", NAME, "--hash")
+        done = self.call("results", name, "--cluster", self.cluster, "--hash")
         assert done.exit_code == 0, done.output
         return done.output.strip()
 
     def processes(self, kind: str) -> list[psutil.Process]:
         """Processes of sweeps: `ClusterScheduler`, `ClusterWorker` or `Warden`."""
-        found = psutil.process_iter(["cmdline"])
-        return [each for each in found if " ".join(each.info["cmdline"] or []).startswith(f"ray::{kind}")]
+        found: list[psutil.Process] = []
+        for each in psutil.Process(self.raylets.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [each] if " ".join(each.cmdline()).startswith(f"ray::{kind}") else []
+        return found
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +144,8 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     results = folder / "results"
     profiles = folder / "config" / "swathe" / "clusters"
     profiles.mkdir(parents=True)
-    text = PROFILE.format(address=f"http://127.0.0.1:{port}", results=results)
+    address = f"http://127.0.0.1:{port}"
+    text = PROFILE.format(address=address, results=results)
     (profiles / f"{NAME}.yaml").write_text(text, encoding="utf-8")
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "XDG_CONFIG_HOME": str(folder / "config")}
     # Jobs run the `python` of the shell that started Ray.
@@ -137,7 +159,7 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     patch = pytest.MonkeyPatch()
     for name, value in token.items():
         patch.setenv(name, value)
-    made = Loopback(raylets, results)
+    made = Loopback(raylets, address, results, profiles)
     made.nodes = [made.tell("add", 2, 0), made.tell("add", 2, 2)]
     try:
         yield made
