@@ -24,7 +24,7 @@ from . import INTERRUPTED, claims_page
 from .claims_page import Checked, Verified
 from .live import Display
 from .opening import opened_home
-from .options import directory_option
+from .options import folder_option
 from .plan import trials
 from .printing import as_json, near, number
 from .run import workers_of
@@ -47,7 +47,7 @@ INTERRUPTIONS = ("drained", "cancelled")
 )
 @click.option("--cluster", default="embedded", show_default=True, help="As in `swathe run`.")
 @click.option("--workers", type=int, help="As in `swathe run`.")
-@directory_option
+@folder_option
 @click.option("--json", "as_data", is_flag=True, help="For machines.")
 @click.pass_context
 def command(

@@ -146,6 +146,7 @@ STUDY: dict[str, Any] = {
     "grid": {"parameterization": ["standard", "mup"], "width": [64, 128, 256, 512, 1024]},
     "search": {"lr": {"log2": [-6, -1], "num": 11}},
     "sampler": "grid",
+    "study": {"name": "transfer", "axis": "width", "hyperparameter": "lr"},
     "fixed": {"base_width": 64, "depth": 2, "optimizer": "sgd", "loss": "mse", "batch_size": 32, "steps": 500},
     "seeds": 5,
 }

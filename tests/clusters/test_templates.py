@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ TEMPLATES = ROOT / "clusters" / "templates"
 SCHEMA = ROOT.parent / "shared" / "schemas" / "rayclusters.v1.schema.json.gz"
 
 # What Slurm and Ray offer, as far as the script calls it: each call leaves a line.
+SHELLCHECK = str(Path(sys.executable).with_name("shellcheck"))
 STAND_IN = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$CALLS"
 case "$(basename "$0") $1" in
@@ -31,7 +33,7 @@ esac
 
 
 def test_shellcheck_has_nothing_to_say_about_the_slurm_script() -> None:
-    said = subprocess.run(["shellcheck", str(TEMPLATES / "slurm.sh")], capture_output=True, text=True)
+    said = subprocess.run([SHELLCHECK, str(TEMPLATES / "slurm.sh")], capture_output=True, text=True)
     assert (said.returncode, said.stdout) == (0, "")
 
 

@@ -135,7 +135,7 @@ def test_a_store_in_trouble_stops_no_decision(
         store.fail = lambda method, path: True
 
     def dawdle() -> None:
-        store.delay = 0.3
+        store.delay = 0.1
 
     def watch() -> None:
         """Once all is decided the store is mended."""

@@ -11,7 +11,7 @@ from swathe.analysis.coordinates import judge_coordinates
 from swathe.orchestrator.errors import SwatheError
 from swathe.tasks.blocks.coordinates import Begun, measure, sizes
 from swathe.tasks.scaling import lr_transfer
-from swathe.tasks.scaling.lr_transfer import mnist5k, network, rates, settle
+from swathe.tasks.scaling.lr_transfer import images, layers, network, rates, settle
 
 WIDTHS = [128, 256, 512, 1024]
 
@@ -83,9 +83,9 @@ def begin(parameterization):
         named = dict(model.named_parameters())
         with torch.no_grad():
             list(named.values())[-1].zero_()
-        groups = [{"params": [named[name]], "lr": p["lr"] * each["lr"]} for name, each in rates(p).items()]
+        groups = [{"params": [named[name]], "lr": p["lr"] * each["lr"]} for name, each in rates(layers(p)).items()]
         optimizer = torch.optim.SGD(groups)
-        (x, y), _ = mnist5k()
+        (x, y), _ = images()
 
         def update() -> None:
             optimizer.zero_grad()
@@ -107,7 +107,7 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 def test_mup_passes_and_the_standard_parameterisation_fails():
-    images, widths = mnist5k()[0][0][:64], [256, 512, 1024, 2048]
+    images, widths = images()[0][0][:64], [256, 512, 1024, 2048]
     found = {name: judge_coordinates(measure(begin(name), widths, range(8), images)) for name in ("mup", "standard")}
     assert {name: each.verdict for name, each in found.items()} == {"mup": "passes", "standard": "fails"}, found
     grown = {(each.layer, each.step) for each in found["standard"].slopes if each.trend == "grows"}
