@@ -107,8 +107,8 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 def test_mup_passes_and_the_standard_parameterisation_fails():
-    images, widths = images()[0][0][:64], [256, 512, 1024, 2048]
-    found = {name: judge_coordinates(measure(begin(name), widths, range(8), images)) for name in ("mup", "standard")}
+    shown, widths = images()[0][0][:64], [256, 512, 1024, 2048]
+    found = {name: judge_coordinates(measure(begin(name), widths, range(8), shown)) for name in ("mup", "standard")}
     assert {name: each.verdict for name, each in found.items()} == {"mup": "passes", "standard": "fails"}, found
     grown = {(each.layer, each.step) for each in found["standard"].slopes if each.trend == "grows"}
     assert ("2", 3) in grown and ("4", 1) in grown
