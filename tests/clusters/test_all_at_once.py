@@ -14,7 +14,7 @@ from tests.servers import ObjectStore, Postgres
 from .conftest import Loopback
 from .test_submission import SLOW, busy, hash_of, ran
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.outage, pytest.mark.timeout(300)]
 __all__ = ["ran"]
 
 PROFILE = """

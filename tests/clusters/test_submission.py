@@ -57,6 +57,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.outage
 def test_a_dead_scheduler_comes_back_and_running_trials_go_on(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_dead_scheduler_comes_back_and_running_trials_go_on(
     assert {line.split()[2] for line in ran.read_text().splitlines()} == {"passed"}
 
 
+@pytest.mark.outage
 def test_a_node_that_dies_or_goes_costs_no_trial_an_attempt(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
 ) -> None:
