@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +20,6 @@ from ..orchestrator import driver
 from ..orchestrator.driver import Launch
 from ..orchestrator.errors import SwatheError
 from ..orchestrator.home import Home
-from ..orchestrator.ledger import Reader
 from ..orchestrator.loading import task_of
 from ..orchestrator.spec import parse
 from .posts import Staffing
@@ -65,14 +63,11 @@ def submit(request: Request) -> str:
         accept=lambda changed: request.accept,
         origin=request.origin,
     )
-    driver.prepare(sweep, task_of(sweep), launch)
-    home = launch.home(sweep.name)
-    if driver.record_of(home).status == FINISHED:
+    home = driver.prepare(sweep, task_of(sweep), launch)
+    if home.record().status == FINISHED:
         return FINISHED
     ray.init(address="auto", namespace=request.namespace, log_to_driver=False, logging_level=logging.ERROR)
-    with closing(Reader(home.ledger, home.name)) as reader:
-        epoch = reader.sweep().epoch
-    _start(home, staffing, request.takeover, epoch)
+    _start(home, staffing, request.takeover, home.record().epoch)
     return STARTED
 
 

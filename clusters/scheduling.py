@@ -7,14 +7,13 @@ import os
 import sys
 import time
 import traceback
-from contextlib import closing
 
 import ray
 
 from ..orchestrator.errors import LedgerError, OwnershipLost, SwatheError
 from ..orchestrator.home import Home
 from ..orchestrator.isolation import pinned_threads
-from ..orchestrator.ledger import Owner, Reader
+from ..orchestrator.ledger import Owner
 from ..orchestrator.mailbox import Mailbox
 from ..orchestrator.messages import Held, Push, Reply, WorkerInfo
 from ..orchestrator.scheduler import Scheduler
@@ -112,8 +111,7 @@ class ClusterScheduler:
         home, owner = self._home, Owner.here()
         while True:
             try:
-                with closing(Reader(home.ledger, home.name)) as reader:
-                    self._again = reader.sweep().epoch > self._epoch
+                self._again = home.record().epoch > self._epoch
                 takeover = self._takeover or self._again
                 self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
                 break

@@ -42,7 +42,7 @@ def submit(profile: Profile, sweep: Sweep, asked: Asked, waiting: Callable[[], N
     """
     from .entry import Request
 
-    code = _working_directory(profile, sweep)
+    code = working_directory(profile, sweep)
     root = sweep.root.resolve()
     if not root.is_relative_to(code):
         raise SubmissionFailed(f"the spec lies in {root}, outside the working_directory {code} that is shipped")
@@ -58,9 +58,9 @@ def submit(profile: Profile, sweep: Sweep, asked: Asked, waiting: Callable[[], N
         accept=asked.accept,
         origin=asked.origin,
     )
-    client = _client(profile)
+    client = client_of(profile)
     command = f"python -m swathe.clusters.entry {shlex.quote(request.as_json())}"
-    return _ended(client, _begun(client, command, _environment(profile, code)), waiting)
+    return ended(client, _begun(client, command, environment_of(profile, code)), waiting)
 
 
 def staffing(profile: Profile, sweep: Sweep, workers: int | None) -> dict[str, Any]:
@@ -86,12 +86,14 @@ def staffing(profile: Profile, sweep: Sweep, workers: int | None) -> dict[str, A
     )
 
 
-def _working_directory(profile: Profile, sweep: Sweep) -> Path:
+def working_directory(profile: Profile, sweep: Sweep) -> Path:
+    """The folder that is shipped with a sweep."""
     named = profile.environment.working_directory
     return sweep.root.resolve() if named is None else Path(named).expanduser().resolve()
 
 
-def _environment(profile: Profile, code: Path) -> dict[str, Any]:
+def environment_of(profile: Profile, code: Path) -> dict[str, Any]:
+    """Ray's `runtime_env` for jobs of this profile, whose code lies in the folder `code`."""
     environment = profile.environment
     passed = {name: os.environ[name] for name in environment.variables if name in os.environ}
     results = profile.directory
@@ -106,7 +108,8 @@ def _environment(profile: Profile, code: Path) -> dict[str, Any]:
     return found
 
 
-def _client(profile: Profile) -> Any:
+def client_of(profile: Profile) -> Any:
+    """Ray's `JobSubmissionClient` for the cluster. Raises `SubmissionFailed` when it cannot be reached."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from ray.job_submission import JobSubmissionClient
 
@@ -148,7 +151,7 @@ def _token() -> str:
         ) from None
 
 
-def _ended(client: Any, job: str, waiting: Callable[[], None]) -> str:
+def ended(client: Any, job: str, waiting: Callable[[], None]) -> str:
     while (status := str(client.get_job_status(job).value)) not in ("SUCCEEDED", "FAILED", "STOPPED"):
         waiting()
         time.sleep(POLL_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,7 @@ from .errors import SwatheError
 from .faultpoints import reach
 from .home import Home
 from .isolation import pinned_threads
-from .ledger import Owner, Reader
+from .ledger import Owner
 from .loading import task_of
 from .mailbox import Mailbox
 from .messages import Push, Reply, WorkerInfo
@@ -158,8 +157,7 @@ class WorkerActor:
 
 def sweep_at(home: Home) -> tuple[Sweep, str | None]:
     """The sweep, and the URI of its results if they lie in a store."""
-    with closing(Reader(home.ledger, home.name)) as reader:
-        record = reader.sweep()
+    record = home.record()
     return parse(record.spec, source="ledger", root=Path(record.root)), record.results
 
 

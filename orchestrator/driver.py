@@ -99,10 +99,9 @@ def _silent(home: Home) -> None:
 def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Home], None], stopping: Callable[[], None]) -> Finished:
     """Run as many replicates as `sweep` says, and no look."""
     task = task_of(sweep)
-    prepare(sweep, task, launch)
-    home = launch.home(sweep.name)
+    home = prepare(sweep, task, launch)
     started(home)
-    if record_of(home).status == "finished":
+    if home.record().status == "finished":
         reason = _settle(home, launch)
     elif launch.cluster == "inline":
         reason = _run_inline(sweep, task, home, launch, stopping)
@@ -114,8 +113,8 @@ def _run_wave(sweep: Sweep, launch: Launch, started: Callable[[Home], None], sto
     return finish(sweep, home, reason)
 
 
-def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
-    """The sweep's folder, made when it is new; raises when it holds another sweep or is being driven by another."""
+def prepare(sweep: Sweep, task: Task, launch: Launch) -> Home:
+    """Where the sweep lives, made when it is new; raises when it holds another sweep or is being driven by another."""
     for metric in sweep.objectives if task.metrics else ():
         if metric in task.metrics:
             continue
@@ -136,7 +135,7 @@ def prepare(sweep: Sweep, task: Task, launch: Launch) -> Path:
     else:
         resuming.go_on(present, record)
         _check_lanes(sweep, home)
-    return home.folder
+    return home
 
 
 def _check_lanes(sweep: Sweep, home: Home) -> None:
@@ -194,24 +193,9 @@ def _known(sweep: Sweep, launch: Launch) -> SweepRecord | None:
 def _existing(home: Home) -> SweepRecord | None:
     """The sweep, or None when its ledger was made and the driver died before it was filled."""
     try:
-        reader = Reader(home.ledger, home.name)
+        return home.record()
     except LedgerEmpty:
         return None
-    try:
-        return reader.sweep()
-    except LedgerEmpty:
-        return None
-    finally:
-        reader.close()
-
-
-def record_of(home: Home) -> SweepRecord:
-    """What the ledger says of a sweep that has begun."""
-    reader = Reader(home.ledger, home.name)
-    try:
-        return reader.sweep()
-    finally:
-        reader.close()
 
 
 def _settle(home: Home, launch: Launch) -> str:
@@ -252,7 +236,7 @@ def _run_inline(sweep: Sweep, task: Task, home: Home, launch: Launch, stopping: 
         draining.set()
         stopping()
 
-    results = record_of(home).results
+    results = home.record().results
     runner, context = runner_of(sweep, task, home.folder, results)
     info = this_process("inline", context.device)
     scheduler.join(info)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LedgerEmpty
-from .ledger import names_in, url_of
+from .ledger import Reader, SweepRecord, names_in, url_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,14 @@ class Home:
     def in_folder(self) -> bool:
         """Whether the ledger is the file in its folder."""
         return self.ledger == url_of(self.folder)
+
+    def record(self) -> SweepRecord:
+        """What the ledger says of the sweep now. Raises `LedgerEmpty` when it has not begun, and `LedgerError`."""
+        reader = Reader(self.ledger, self.name)
+        try:
+            return reader.sweep()
+        finally:
+            reader.close()
 
     def exists(self) -> bool:
         """Whether there is such a sweep. Raises `LedgerError` when its database cannot be asked."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import SpecError
 from .home import Home
-from .ledger import Reader, Revision, SweepRecord, editing
+from .ledger import Revision, SweepRecord, editing
 from .spec import Sweep, parse
 from .waves import looks
 
@@ -61,11 +61,7 @@ def last(record: SweepRecord) -> Look | None:
 
 def look(home: Home, sweep: Sweep, decide: Decide) -> Look:
     """Look at a complete wave, and write down what was seen; a look that was written down stands."""
-    reader = Reader(home.ledger, home.name)
-    try:
-        record = reader.sweep()
-    finally:
-        reader.close()
+    record = home.record()
     known = last(record)
     if known is not None and known.seeds == sweep.seeds:
         return known

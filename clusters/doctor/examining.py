@@ -113,7 +113,7 @@ def _own_variables(profile: Profile) -> Finding:
 
 def _address(profile: Profile) -> Finding:
     try:
-        submission._client(profile)
+        submission.client_of(profile)
     except SwatheError as error:
         fault, _, remedy = str(error).partition("; ")
         return broken("address", str(profile.address), fault, remedy)
@@ -144,11 +144,11 @@ def _visit(profile: Profile, sweep: Sweep | None) -> list[dict[str, Any]]:
     root = "."
     environment: dict[str, Any] = {"env_vars": {"RAY_USAGE_STATS_ENABLED": "0"}}
     if sweep is not None:
-        code = submission._working_directory(profile, sweep)
+        code = submission.working_directory(profile, sweep)
         root = str(sweep.root.resolve().relative_to(code))
-        environment = submission._environment(profile, code)
+        environment = submission.environment_of(profile, code)
     request = _request(results, profile.ledger, profile.environment.secrets, sweep, root)
-    client = submission._client(profile)
+    client = submission.client_of(profile)
     command = f"python -m swathe.clusters.doctor.visiting {shlex.quote(request.as_json())}"
     try:
         job = client.submit_job(entrypoint=command, runtime_env=environment)
@@ -163,7 +163,7 @@ def _visit(profile: Profile, sweep: Sweep | None) -> list[dict[str, Any]]:
                 f"a job has not ended within {JOB_SECONDS:.0f} s; `ray job logs {job}` shows what it waits for"
             )
 
-    said = submission._ended(client, job, waiting)
+    said = submission.ended(client, job, waiting)
     if not said.startswith(visiting.MARKER):
         raise submission.SubmissionFailed(f"the job on the cluster said {said[:200]!r}")
     return json.loads(said.removeprefix(visiting.MARKER))

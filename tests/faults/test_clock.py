@@ -42,7 +42,7 @@ def test_a_jumping_clock_changes_no_result(jumps: int, tmp_path: Path, monkeypat
     twin = undisturbed(project)
     sweep = project.sweep
     task = load_task(sweep.task, sweep.root)
-    folder = driver.prepare(sweep, task, Launch(project.directory("sweeps"), "inline"))
+    folder = driver.prepare(sweep, task, Launch(project.directory("sweeps"), "inline")).folder
     scheduler = Scheduler(folder, url_of(folder), clock=JumpingClock(jumps))
     monkeypatch.setattr("swathe.orchestrator.scheduler.PART_ROWS", 40)
 
@@ -68,7 +68,7 @@ def test_a_jumping_clock_changes_no_result(jumps: int, tmp_path: Path, monkeypat
 def test_a_driver_whose_clock_was_set_says_that_it_lives(jump: float, tmp_path: Path) -> None:
     project = sweeps.make(tmp_path / "project")
     task = load_task(project.sweep.task, project.sweep.root)
-    folder = driver.prepare(project.sweep, task, Launch(project.directory("sweeps"), "inline"))
+    folder = driver.prepare(project.sweep, task, Launch(project.directory("sweeps"), "inline")).folder
     now = [1e9]
     elsewhere = Owner("another-host", 1, 0.0)
     scheduler = Scheduler(folder, url_of(folder), owner=elsewhere, clock=lambda: now[0])

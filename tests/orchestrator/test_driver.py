@@ -164,7 +164,7 @@ def run_with_deaths(sweep, directory: Path, ran: list[str], after: int) -> Finis
     """Like the inline cluster, but dies after `after` exchanges, at one point or the other around the commit."""
     from swathe.orchestrator import driver
 
-    folder = driver.prepare(sweep, load_task(sweep.task, sweep.root), Launch(directory, "inline", takeover=True))
+    folder = driver.prepare(sweep, load_task(sweep.task, sweep.root), Launch(directory, "inline", takeover=True)).folder
     scheduler = Scheduler(folder, url_of(folder), takeover=True)
     exchanges = 0
 

@@ -133,7 +133,7 @@ def test_a_search_counts_with_the_same_threads_as_inline(make_sweep, tmp_path: P
     """With 160 observations `gp` proposes other points on two threads than on one."""
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     sweep = make_sweep("resources.cpus=2")
-    folder = prepare(sweep, task_of(sweep), Launch(tmp_path, "embedded"))
+    folder = prepare(sweep, task_of(sweep), Launch(tmp_path, "embedded")).folder
     threads: set[str] = set()
     tick = Scheduler.tick
 
