@@ -78,6 +78,17 @@ limits: {failures: 1.0}
 """
 
 MakeSweep = Callable[..., Sweep]
+RAY_FIXTURES = {"ray_session", "loopback"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What `make test` gives to one of its two processes as a whole: a file, or all tests that use Ray.
+
+    One Ray at a time, since each takes the cores that it is told of, and the tests of a file share what it makes.
+    """
+    for item in items:
+        on_ray = item.get_closest_marker("ray") or RAY_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else str(item.path.relative_to(item.config.rootpath))))
 
 
 @pytest.fixture
