@@ -232,6 +232,17 @@ def adamw(
     return adam(lr, betas, eps, weight_decay, decoupled=True, **options)
 
 
+def adagrad(lr: Value = 1e-2, eps: Value = 1e-10, **options: Any) -> Optimizer:
+    """Adagrad (Duchi, Hazan and Singer 2011), without decay of the learning rate."""
+
+    def rule(p: Tensor, g: Tensor, memory: dict[str, Tensor], c: dict[str, Tensor]) -> dict[str, Tensor]:
+        total = memory["total"].addcmul_(g, g)
+        p.addcdiv_(g.mul_(c["lr"]), total.sqrt().add_(c["eps"]), value=-1)
+        return {"total": total}
+
+    return Optimizer({"lr": lr, "eps": eps}, ("total",), lambda h, t: dict(h), rule, **options)
+
+
 def _vector(numbers: Sequence[float], device: str) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64, device=device)
 
