@@ -13,6 +13,7 @@ from torch.func import functional_call, jacrev
 from swathe.orchestrator.fusion import Around, Data, Lanes, Optimizer, Probed, Program, ProgramError, sgd
 from swathe.orchestrator.fusion.optim import spread
 from swathe.orchestrator.fusion.probing import GRADIENT
+from swathe.orchestrator.fusion.tape import Tape
 
 F64 = torch.float64
 Z = torch.Generator().manual_seed(4)
@@ -255,3 +256,30 @@ def test_a_slot_that_the_optimizer_has_not_is_a_mistake() -> None:
         ProgramError, match="fills 'curved', which is no slot of its optimizer; there are signs, gradient"
     ):
         pack(program(asking(curvature, ("signs",))), 2).step()
+
+
+def test_what_is_reshaped_in_place_is_seen_so_from_there_on() -> None:
+    """As the gradient of the product of two vectors does under vmap."""
+
+    def record(x: Tensor) -> tuple[Tensor, ...]:
+        row = x.unsqueeze(1)
+        row.squeeze_(1).transpose_(0, 1)
+        return row @ x, x.unsqueeze(1) + 1
+
+    x, other = (torch.randn(3, 4, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    tape = Tape(record, x)
+    for given in (x, other):
+        for played, expected in zip(tape(given), (given.T @ given, given.unsqueeze(1) + 1), strict=True):
+            torch.testing.assert_close(played, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_product_of_vectors_has_curvature_in_lanes() -> None:
+    def square(model, batch, p):
+        return p["factor"] * model.tensors["out.bias"] @ model.tensors["out.bias"]
+
+    lanes = pack(program(asking(curvature, ("signs", "curved")), objective=square), 3)
+    for _ in range(2):
+        lanes.step()
+    memory = lanes.state["optimizer"]
+    expected = memory["signs"]["out.bias"] * torch.tensor([[2.0], [4.0], [6.0]], dtype=F64)
+    torch.testing.assert_close(memory["curved"]["out.bias"], expected)
