@@ -50,6 +50,10 @@ class Model:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return functional_call(self._module, self.tensors, args, kwargs)
 
+    def at(self, tensors: Tensors) -> Model:
+        """The same with other values of these tensors."""
+        return Model(self._module, {**self.tensors, **tensors})
+
 
 @dataclass(frozen=True)
 class Lane:

@@ -23,6 +23,7 @@ from ..task import Scalar
 from .errors import ProgramError
 from .probing import Around, Probed
 from .schedules import Schedule, Value
+from .trees import each
 
 Tree = Mapping[str, Tensor]
 Settings = Mapping[str, Tensor]
@@ -82,9 +83,8 @@ class Optimizer:
 
     def update(self, grads: Tree, state: State, tree: Tree, hyper: Hyper) -> tuple[dict[str, Tensor], State]:
         """The tree and the state after one more update. Changes nothing that it is given."""
-        tree, grads = ({name: x.clone() for name, x in each.items()} for each in (tree, grads))
-        memory = {slot: {name: x.clone() for name, x in state[slot].items()} for slot in self.slots}
-        return tree, self.update_(grads, {"t": state["t"], **memory}, tree, hyper)
+        tree, grads = ({name: x.clone() for name, x in given.items()} for given in (tree, grads))
+        return tree, self.update_(grads, each(torch.clone, state), tree, hyper)
 
     def update_(self, grads: Tree, state: State, tree: Tree, hyper: Hyper) -> State:
         """As `update`, in place on `tree`; uses up `grads` and `state`."""

@@ -47,6 +47,19 @@ def ratio(metric: str, direction: str = "minimize", choose: str = "", **where: S
     return _compared(metric, direction, choose, where, ratio=True)
 
 
+def over(one: str, other: str, **where: Scalar) -> Estimator:
+    """The mean over seeds of the metric `one` over the metric `other` of the same trial, in the cell `where`, which has
+    one configuration."""
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+
+        rows = tuned.select(frames.trials, **where)
+        return tuned.contrast(*(tuned.tuned(rows, metric, "minimize") for metric in (one, other)), ratio=True)
+
+    return estimate
+
+
 def _compared(
     metric: str, direction: str, choose: str, where: Mapping[str, Scalar | Pair], *, ratio: bool
 ) -> Estimator:
