@@ -21,7 +21,9 @@ from torch import Tensor
 
 from ..task import Scalar
 from .errors import ProgramError
+from .probing import Around, Probed
 from .schedules import Schedule, Value
+from .trees import each
 
 Tree = Mapping[str, Tensor]
 Settings = Mapping[str, Tensor]
@@ -46,6 +48,9 @@ class Optimizer:
     rule needs of the settings at update t = 1, 2, ...; `rule(p, g, memory, c)` changes the tensor p in place and
     returns the new memory. It may use up g and the old memory. Coefficients come shaped as factors of p; beside them
     c["t"] is t itself, of shape (lanes), or () where p has no lane axis.
+
+    A rule that needs more of the loss than its gradient has a `probe`, which is asked at updates 0, `every`, ... before
+    the rule: what it finds stands in the slots it names until it is asked again, see `probing.Probed`.
     """
 
     settings: Mapping[str, Value]
@@ -55,6 +60,12 @@ class Optimizer:
     schedule: Schedule | None = None
     clip: Value | None = None
     scale: Scale | None = None
+    probe: Callable[[Around], Probed] | None = None
+    every: int = 1
+
+    def probe_at(self, step: int) -> Callable[[Around], Probed] | None:
+        """The probe, at steps 0, 1, ... that have one."""
+        return self.probe if step % self.every == 0 else None
 
     def hyper(self, params: Sequence[Mapping[str, Scalar]], names: Sequence[str], device: str = "cpu") -> Hyper:
         """The settings of one lane for each of `params`; `names` are those of the tensors to be trained."""
@@ -72,9 +83,8 @@ class Optimizer:
 
     def update(self, grads: Tree, state: State, tree: Tree, hyper: Hyper) -> tuple[dict[str, Tensor], State]:
         """The tree and the state after one more update. Changes nothing that it is given."""
-        tree, grads = ({name: x.clone() for name, x in each.items()} for each in (tree, grads))
-        memory = {slot: {name: x.clone() for name, x in state[slot].items()} for slot in self.slots}
-        return tree, self.update_(grads, {"t": state["t"], **memory}, tree, hyper)
+        tree, grads = ({name: x.clone() for name, x in given.items()} for given in (tree, grads))
+        return tree, self.update_(grads, each(torch.clone, state), tree, hyper)
 
     def update_(self, grads: Tree, state: State, tree: Tree, hyper: Hyper) -> State:
         """As `update`, in place on `tree`; uses up `grads` and `state`."""
@@ -220,6 +230,17 @@ def adamw(
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
     return adam(lr, betas, eps, weight_decay, decoupled=True, **options)
+
+
+def adagrad(lr: Value = 1e-2, eps: Value = 1e-10, **options: Any) -> Optimizer:
+    """Adagrad (Duchi, Hazan and Singer 2011), without decay of the learning rate."""
+
+    def rule(p: Tensor, g: Tensor, memory: dict[str, Tensor], c: dict[str, Tensor]) -> dict[str, Tensor]:
+        total = memory["total"].addcmul_(g, g)
+        p.addcdiv_(g.mul_(c["lr"]), total.sqrt().add_(c["eps"]), value=-1)
+        return {"total": total}
+
+    return Optimizer({"lr": lr, "eps": eps}, ("total",), lambda h, t: dict(h), rule, **options)
 
 
 def _vector(numbers: Sequence[float], device: str) -> Tensor:

@@ -102,6 +102,8 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.Tag.inplace_view in func.tags:
+            return self._reshaped(func, args[0], *args[1:], **kwargs)
         reads: set[str] = set()
         given = [self._text(arg, reads) for arg in args]
         given += [f"{name}={self._text(arg, reads)}" for name, arg in kwargs.items()]
@@ -117,6 +119,14 @@ class _Recorder(TorchDispatchMode):
             target = f"({', '.join(writes)},)" if isinstance(out, tuple | list) else writes[0]
             nbytes = 0 if changes else sum(x.nbytes for x in results if isinstance(x, Tensor))
             self.lines.append(_Line(tuple(writes), f"{target} = {call}", frozenset(reads), changes, nbytes))
+        return out
+
+    def _reshaped(self, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """`squeeze_` and its like: the same memory, seen otherwise from here on. Nothing is to be done at replay."""
+        self.name(x)
+        whole = self._slots[x][1]
+        out = func(x, *args, **kwargs)
+        self._slots[x] = self._viewed(x, whole)
         return out
 
     def name(self, x: Tensor) -> str:

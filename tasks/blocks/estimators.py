@@ -37,7 +37,7 @@ def mean(metric: str, direction: str = "minimize", choose: str = "", **where: Sc
 def difference(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar | Pair) -> Estimator:
     """`metric` in one cell minus that in another, paired by seed, each as in `mean`.
 
-    One of `where` is a pair that names them: optimizer=("adamp", "adam").
+    Pairs of `where` name them: optimizer=("adamp", "adam"), or that and steps=(400, 800).
     """
     return _compared(metric, direction, choose, where, ratio=False)
 
@@ -47,17 +47,30 @@ def ratio(metric: str, direction: str = "minimize", choose: str = "", **where: S
     return _compared(metric, direction, choose, where, ratio=True)
 
 
-def _compared(
-    metric: str, direction: str, choose: str, where: Mapping[str, Scalar | Pair], *, ratio: bool
-) -> Estimator:
-    pairs = [name for name, value in where.items() if isinstance(value, tuple)]
-    if len(pairs) != 1:
-        raise ValueError(f"{len(pairs)} of {sorted(where)} are pairs; exactly one names what is compared")
+def over(one: str, other: str, **where: Scalar) -> Estimator:
+    """The mean over seeds of the metric `one` over the metric `other` of the same trial, in the cell `where`, which has
+    one configuration."""
 
     def estimate(frames: Frames) -> Estimate:
         from ...analysis import tuned
 
-        cells = [{**where, pairs[0]: value} for value in cast(Pair, where[pairs[0]])]
+        rows = tuned.select(frames.trials, **where)
+        return tuned.contrast(*(tuned.tuned(rows, metric, "minimize") for metric in (one, other)), ratio=True)
+
+    return estimate
+
+
+def _compared(
+    metric: str, direction: str, choose: str, where: Mapping[str, Scalar | Pair], *, ratio: bool
+) -> Estimator:
+    pairs = [name for name, value in where.items() if isinstance(value, tuple)]
+    if not pairs:
+        raise ValueError(f"0 of {sorted(where)} are pairs; one or more name what is compared")
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+
+        cells = [{**where, **{name: cast(Pair, where[name])[side] for name in pairs}} for side in (0, 1)]
         one, other = (tuned.tuned(tuned.select(frames.trials, **cell), metric, direction, choose) for cell in cells)
         return tuned.contrast(one, other, ratio)
 

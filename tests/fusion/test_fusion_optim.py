@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from swathe.orchestrator.fusion import ProgramError, adam, adamw, constant, cosine, linear, sgd
+from swathe.orchestrator.fusion import ProgramError, adagrad, adam, adamw, constant, cosine, linear, sgd
 from swathe.orchestrator.fusion.optim import Hyper
 from swathe.orchestrator.fusion.trees import each
 
@@ -23,6 +23,7 @@ CASES = {
         adam(0.1, (0.5, 0.7), 1e-3, 0.2),
         lambda p: torch.optim.Adam(p, 0.1, (0.5, 0.7), 1e-3, 0.2),
     ),
+    "adagrad": (adagrad(0.1, 1e-3), lambda p: torch.optim.Adagrad(p, 0.1, eps=1e-3)),
     "adamw": (adamw(0.1, weight_decay=0.2), lambda p: torch.optim.AdamW(p, 0.1, weight_decay=0.2)),
 }
 

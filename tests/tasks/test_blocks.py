@@ -176,6 +176,17 @@ def test_one_configuration_gives_the_t_interval_of_paired_differences() -> None:
     assert (alone.estimate, alone.n) == (pytest.approx(2.4), 4)
 
 
+def test_several_pairs_name_two_cells_and_two_metrics_are_compared_in_one() -> None:
+    table = frames({"a": np.array([[1.0, 2.0, 4.0]]), "b": np.array([[0.5, 1.4, 3.2]])})
+    table.trials["param.steps"] = table.trials["param.optimizer"].map({"a": 400, "b": 800})
+    found = estimators.difference("value", optimizer=("a", "b"), steps=(400, 800))(table)
+    assert found.estimate == pytest.approx((0.5 + 0.6 + 0.8) / 3)
+    with pytest.raises(SwatheError, match="no trial has steps"):
+        estimators.difference("value", optimizer=("a", "b"), steps=(800, 400))(table)
+    tenfold = estimators.over("norm", "value", optimizer="b")(table)
+    assert (tenfold.estimate, tenfold.low, tenfold.high, tenfold.n) == (pytest.approx(10), *[pytest.approx(10)] * 2, 3)
+
+
 def test_a_seed_is_measured_at_what_the_others_choose() -> None:
     """Pure noise: the best of many configurations looks good on the seeds that chose it, and on no other."""
     noise = np.random.default_rng(0).normal(size=(200, 5))
