@@ -144,20 +144,19 @@ FLAT = sweep(10, {"queries": 1500}, problem=KNOWN[:2], method=METHODS)
 CONE = sweep(10, {"problem": "cone", "iterations": 12, "queries": 2000}, method=METHODS[:2])
 DIGITS = sweep(5, {"problem": "digits", "queries": 1000, "sigma": 1e-2}, aim=AIMS, method=METHODS)
 PLANE: dict[str, Any] = {"problem": "half-space"}
-LOW = "In 64 and 100 dimensions a random walk is strong; the paper's images have 3,072 and 150,528."
-EVEN = "Boundaries of small perceptrons may be curved too little to tell the two searches apart."
+FREE, AIMED = ({"aim": aim} for aim in AIMS)
 CLAIMS = (
-    Claim("half-space: distance over the least, CGBA", FLAT, mean("distance", method="cgba", **PLANE), "below", 1.12),
+    Claim("half-space: distance over the least, cgba", FLAT, mean("distance", method="cgba", **PLANE), "below", 1.12),
     *(
         Claim(f"{name}, {a} over {b}", study, ratio("distance", method=(a, b), **where), "below", limit, remark)
         for name, study, where, a, b, limit, remark in (
             ("half-space: distance", FLAT, PLANE, "cgba", "line", 0.85, ""),
-            ("half-space: distance", FLAT, PLANE, "cgba", "boundary", 1.0, LOW),
+            ("half-space: distance", FLAT, PLANE, "cgba", "boundary", 1.0, "Few dimensions favour walks."),
             ("cone, 12 iterations: distance", CONE, {}, "cgba-h", "cgba", 0.85, ""),
-            ("digits: median distance", DIGITS, {"aim": AIMS[0]}, "cgba", "line", 1.0, ""),
-            ("digits: median distance", DIGITS, {"aim": AIMS[0]}, "cgba", "boundary", 1.0, LOW),
-            ("digits: median distance", DIGITS, {"aim": AIMS[0]}, "cgba", "cgba-h", 1.0, EVEN),
-            ("digits, targeted: median distance", DIGITS, {"aim": AIMS[1]}, "cgba-h", "cgba", 1.0, EVEN),
+            ("digits: median distance", DIGITS, FREE, "cgba", "line", 1.0, ""),
+            ("digits: median distance", DIGITS, FREE, "cgba", "boundary", 1.0, "Few dimensions favour walks."),
+            ("digits: median distance", DIGITS, FREE, "cgba", "cgba-h", 1.0, "Boundaries may be too alike."),
+            ("digits, targeted: median distance", DIGITS, AIMED, "cgba-h", "cgba", 1.0, "Boundaries may be too alike."),
         )
     ),
 )
