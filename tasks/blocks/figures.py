@@ -60,9 +60,10 @@ def progress_figure(frames: Sequence[Frames], *, by: str, panels: Sequence[str],
 
     drawn: list[tuple[str, Any]] = []
     for each in frames:
-        steps = each.metrics[(each.metrics["metric"] == metric) & ~each.metrics["final"]]
-        table = steps.merge(each.trials, on="trial")
-        names = [name for name in panels if f"param.{name}" in table]
+        names = [name for name in panels if f"param.{name}" in each.trials]
+        steps: Any = each.metrics[(each.metrics["metric"] == metric) & ~each.metrics["final"]]
+        known: Any = each.trials[["trial", "replicate", *(f"param.{name}" for name in (by, *names))]]
+        table = steps[["trial", "step", "value"]].merge(known, on="trial")
         groups = table.groupby([f"param.{name}" for name in names], observed=True)
         drawn += [(group_label(names, cast(Sequence[Any], key)), rows) for key, rows in groups]
     figure = Figure(figsize=(3.0 * len(drawn), 2.8), layout="constrained")
