@@ -66,7 +66,7 @@ def progress_figure(frames: Sequence[Frames], *, by: str, panels: Sequence[str],
         table = steps[["trial", "step", "value"]].merge(known, on="trial")
         groups = table.groupby([f"param.{name}" for name in names], observed=True)
         drawn += [(group_label(names, cast(Sequence[Any], key)), rows) for key, rows in groups]
-    figure = Figure(figsize=(3.0 * len(drawn), 2.8), layout="constrained")
+    figure = Figure(figsize=(2.7 * len(drawn), 2.8), layout="constrained")
     colours = {name: GROUPS[i] for i, name in enumerate(dict.fromkeys(n for _, r in drawn for n in r[f"param.{by}"]))}
     for place, (title, rows) in enumerate(drawn):
         axes = figure.add_subplot(1, len(drawn), place + 1)
@@ -75,6 +75,9 @@ def progress_figure(frames: Sequence[Frames], *, by: str, panels: Sequence[str],
             axes.plot(table.index, table, color=colours[name], linewidth=0.5, alpha=0.3)
             axes.plot(table.index, table.mean(axis=1), color=colours[name], label=str(name))
         axes.set_yscale("log")
+        for write in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            write("{x:g}")  # powers of ten would crowd axes of less than a decade
+        axes.tick_params(which="minor", labelsize=8)
         axes.set_xlabel(label)
         axes.set_title(title, fontsize=10, loc="left")
         tidy(axes)
