@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,13 @@ def contrast(one: Tuned, other: Tuned, ratio: bool = False) -> Estimate:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = a / b if ratio else a - b
     return from_values(found, stretch=max(one.stretch, other.stretch))
+
+
+def combined(terms: Sequence[tuple[float, Tuned]]) -> Estimate:
+    """The sum of weight * value, paired by seed, with the t interval of its mean over seeds."""
+    shared = sorted(set[int].intersection(*(set(each.replicates) for _, each in terms)))
+    rows = [weight * each.values[[each.replicates.index(k) for k in shared]] for weight, each in terms]
+    return from_values(np.sum(rows, axis=0), stretch=max(each.stretch for _, each in terms))
 
 
 def _table(trials: pd.DataFrame, metric: str, diverged: float) -> pd.DataFrame:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import cast
 
@@ -15,6 +15,7 @@ from ...orchestrator.task import Scalar
 Estimator = Callable[[Frames], Estimate]
 Where = Mapping[str, Scalar]
 Pair = tuple[Scalar, Scalar]
+Term = tuple[float, Where]  # a weight, and the cell whose metric has it
 
 
 def mean(metric: str, direction: str = "minimize", choose: str = "", **where: Scalar) -> Estimator:
@@ -73,6 +74,19 @@ def _compared(
         cells = [{**where, **{name: cast(Pair, where[name])[side] for name in pairs}} for side in (0, 1)]
         one, other = (tuned.tuned(tuned.select(frames.trials, **cell), metric, direction, choose) for cell in cells)
         return tuned.contrast(one, other, ratio)
+
+    return estimate
+
+
+def combination(metric: str, terms: Sequence[Term], direction: str = "minimize") -> Estimator:
+    """The weighted sum of `metric` over cells, seed by seed, each as in `mean`."""
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+
+        return tuned.combined(
+            [(weight, tuned.tuned(tuned.select(frames.trials, **cell), metric, direction)) for weight, cell in terms]
+        )
 
     return estimate
 

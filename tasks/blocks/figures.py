@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ...orchestrator.claims import Frames
 
@@ -47,4 +47,77 @@ def curves_figure(frames: Frames, *, by: str, over: str, metrics: Sequence[str])
         axes.set_title(spoken(metric), fontsize=10, loc="left")
         tidy(axes)
     figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def progress_figure(frames: Sequence[Frames], *, by: str, panels: Sequence[str], metric: str, label: str) -> Figure:
+    """A reported metric against the steps, which count `label`: a line a value of `by`, means over seeds, and all seeds
+    thinly; a panel for each combination of `panels` in each of `frames`."""
+    from matplotlib.figure import Figure
+
+    from ...analysis.panels import GROUPS, tidy
+    from ...analysis.words import group_label, spoken
+
+    drawn: list[tuple[str, Any]] = []
+    for each in frames:
+        names = [name for name in panels if f"param.{name}" in each.trials]
+        steps: Any = each.metrics[(each.metrics["metric"] == metric) & ~each.metrics["final"]]
+        known: Any = each.trials[["trial", "replicate", *(f"param.{name}" for name in (by, *names))]]
+        table = steps[["trial", "step", "value"]].merge(known, on="trial")
+        groups = table.groupby([f"param.{name}" for name in names], observed=True)
+        drawn += [(group_label(names, cast(Sequence[Any], key)), rows) for key, rows in groups]
+    figure = Figure(figsize=(2.7 * len(drawn), 2.8), layout="constrained")
+    colours = {name: GROUPS[i] for i, name in enumerate(dict.fromkeys(n for _, r in drawn for n in r[f"param.{by}"]))}
+    for place, (title, rows) in enumerate(drawn):
+        axes = figure.add_subplot(1, len(drawn), place + 1)
+        for name, own in rows.groupby(f"param.{by}", observed=True):
+            table = own.pivot(index="step", columns="replicate", values="value").astype(float)
+            axes.plot(table.index, table, color=colours[name], linewidth=0.5, alpha=0.3)
+            axes.plot(table.index, table.mean(axis=1), color=colours[name], label=str(name))
+        axes.set_yscale("log")
+        for write in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            write("{x:g}")  # powers of ten would crowd axes of less than a decade
+        axes.tick_params(which="minor", labelsize=8)
+        axes.set_xlabel(label)
+        axes.set_title(title, fontsize=10, loc="left")
+        tidy(axes)
+    figure.axes[0].set_ylabel(spoken(metric))
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+class Panel(NamedTuple):
+    """A metric of a sweep over one of its axes, a line a combination of values of `by`."""
+
+    title: str
+    frames: Frames
+    metric: str
+    over: str
+    by: tuple[str, ...] = ()
+
+
+def panels_figure(panels: Sequence[Panel]) -> Figure:
+    """The panels beside each other: means over seeds, and all seeds."""
+    from matplotlib.figure import Figure
+
+    from ...analysis.panels import GROUPS, tidy
+    from ...analysis.words import group_label, spoken
+
+    figure = Figure(figsize=(3.0 * len(panels), 2.8), layout="constrained")
+    for place, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        table = panel.frames.trials.assign(all="")
+        columns = [f"param.{name}" for name in panel.by] or ["all"]
+        for (key, rows), colour in zip(table.groupby(columns, observed=True), GROUPS, strict=False):
+            found = rows.pivot(index=f"param.{panel.over}", columns="replicate", values=f"metric.{panel.metric}")
+            found = found.astype(float)
+            axes.plot(found.index, found, linestyle="", marker=".", markersize=3, color=colour, alpha=0.5)
+            label = group_label(panel.by, cast(Sequence[Any], key)) if panel.by else None
+            axes.plot(found.index, found.mean(axis=1), color=colour, label=label)
+        axes.set_xlabel(spoken(panel.over))
+        axes.set_title(panel.title, fontsize=10, loc="left")
+        axes.set_ylim(bottom=0)
+        if panel.by:
+            axes.legend(frameon=False, fontsize=8)
+        tidy(axes)
     return figure
