@@ -31,6 +31,10 @@ class MissingVariable(SwatheError):
     """A node lacks a variable that the profile says it has."""
 
 
+class Stranger(Exception):
+    """A scheduler has not heard of this worker: it is the successor of the one that had."""
+
+
 def scheduler_name(sweep: str) -> str:
     """What Ray calls the scheduler of a sweep."""
     return f"swathe/{sweep}"
@@ -99,7 +103,7 @@ class _Line:
             if self._scheduler is None:
                 self._scheduler = ray.get_actor(self._name)
             return ray.get(getattr(self._scheduler, method).remote(*arguments, *extra))
-        except (RayActorError, ValueError) as error:
+        except (RayActorError, ValueError, Stranger) as error:
             # ValueError: there is no actor of this name.
             self._scheduler = None
             raise Unreachable(str(error)) from None

@@ -12,7 +12,6 @@ import click
 from .. import driver
 from ..home import Home
 from . import INTERRUPTED
-from .crew import Crew
 from .live import POLL_SECONDS, Face, Lines, Picture
 from .opening import Opened, home_of, opened_home
 from .options import directory_option, name_argument
@@ -52,7 +51,7 @@ def watch(home: Home) -> int:
             f"{ended.record.name} {ended.condition}: {last.counts.decided}/{last.counts.total} trials, ", nl=False
         )
         click.echo(last.counts.as_text())
-        for text in (Crew.of(ended.record.crew) or Crew((), ())).said:
+        for text in ended.crew.said if ended.crew is not None else ():
             click.echo(text)
         finished = driver.finish(sweep.sweep, home, REASONS.get(ended.condition, ended.condition))
         return finished.exit_code
@@ -86,10 +85,9 @@ def _now(home: Home) -> Opened:
 
 def _view(sweep: Opened, now: Opened, pace: Pace) -> View:
     stands = standing(sweep.sweep, sweep.reader.progress())
-    crew = Crew.of(now.record.crew)
     pace.observe(time.monotonic(), stands.counts.decided, stands.seconds)
     failures = sweep.reader.failures(MOST_FAILURES) if stands.counts.failed else ()
     told = tuple(f"{each.trial} {each.cause.value}: {last_line(each.error)}" for each in failures)
     seconds = time.time() - now.record.created
     # The line of the crew says how many workers there are.
-    return View(sweep.record.name, stands, pace.rate, None, seconds, stopping=False, crew=crew, failures=told)
+    return View(sweep.record.name, stands, pace.rate, None, seconds, stopping=False, crew=now.crew, failures=told)

@@ -71,7 +71,7 @@ class Loopback:
     def submit(self, spec: Path, *overrides: str, **options: Any) -> str:
         """Submit a spec; what the command line says."""
         words = [word for each in overrides for word in ("--set", each)]
-        words += [word for name, value in options.items() for word in (f"--{name}", value)]
+        words += [word for name, value in options.items() for word in (f"--{name}", value) if word is not True]
         done = self.call("submit", spec, "--cluster", self.cluster, *words)
         assert done.exit_code == 0, done.output
         return done.output
