@@ -37,10 +37,10 @@ class ClusterScheduler:
         self._staffing = staffing
         self._takeover = takeover
         self._epoch = epoch
+        self._again = False
         self._ready = asyncio.Event()
         self._refusal: Exception | None = None
         self._self = context.current_actor
-        self._restarted = context.was_current_actor_reconstructed
         # Ray constructs it inside its event loop. A call to itself would not do: Ray drops calls to an actor of which
         # the caller knows that it is being restarted, and a process may know that of itself.
         self._running = asyncio.get_running_loop().create_task(self._run())
@@ -83,11 +83,11 @@ class ClusterScheduler:
 
     async def _run(self) -> None:
         """Run the sweep until it closes and its workers have gone; then end this process."""
-        self._log("begins again" if self._restarted else "begins")
+        self._log("begins")
         try:
             await self._open()
         except Exception as error:
-            if self._restarted and not isinstance(error, SwatheError):
+            if self._again and not isinstance(error, SwatheError):
                 self._crash()
             # Whoever submits it is told.
             traceback.print_exc()
@@ -125,7 +125,8 @@ class ClusterScheduler:
         home, owner = self._home, Owner.here()
         while True:
             try:
-                takeover = self._takeover or home.record().epoch > self._epoch
+                self._again = home.record().epoch > self._epoch
+                takeover = self._takeover or self._again
                 self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
                 break
             except LedgerError as error:

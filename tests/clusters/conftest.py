@@ -123,6 +123,10 @@ class Loopback:
         assert done.exit_code == 0, done.output
         return done.output.strip()
 
+    def scheduler(self) -> psutil.Process:
+        """The process of the only scheduler, once there is one; Ray names it when it is at work already."""
+        return self.wait(lambda: self.processes("ClusterScheduler"))[0]
+
     def processes(self, kind: str) -> list[psutil.Process]:
         """Processes of sweeps: `ClusterScheduler`, `ClusterWorker` or `Warden`."""
         found: list[psutil.Process] = []

@@ -71,9 +71,8 @@ def test_a_dead_scheduler_comes_back_and_running_trials_go_on(
     for epoch in (1, 2, 3):
         loopback.wait(lambda: len(busy(loopback, "orphans")) == 3)
         workers = {each.pid for each in loopback.processes("ClusterWorker")}
-        (scheduler,) = loopback.processes("ClusterScheduler")
         if epoch < 3:
-            scheduler.kill()
+            loopback.scheduler().kill()
         else:
             loopback.submit(*asked, workers=3, takeover=True)
         loopback.wait(lambda: loopback.record("orphans").epoch > epoch and loopback.crew("orphans"))  # noqa: B023
