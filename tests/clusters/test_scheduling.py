@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -28,9 +29,9 @@ def test_a_scheduler_begins_again_though_it_knows_that_it_is_being_restarted(
 
         def __init__(self, *arguments) -> None:
             context = ray.get_runtime_context()
-            me = context.current_actor
-            while context.was_current_actor_reconstructed and not ray.wait([me.started.remote()], timeout=0.1)[0]:
-                pass
+            calls: list[Any] = []
+            while context.was_current_actor_reconstructed and not (calls and ray.wait(calls, timeout=0.1)[0]):
+                calls.append(context.current_actor.started.remote())
             super().__init__(*arguments)
 
     sweep = make_sweep()
