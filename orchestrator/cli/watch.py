@@ -11,6 +11,7 @@ import click
 
 from .. import driver
 from ..home import Home
+from ..ledger.opening import insist
 from . import INTERRUPTED
 from .live import POLL_SECONDS, Face, Lines, Picture
 from .opening import Opened, home_of, opened_home
@@ -21,7 +22,7 @@ from .standing import Standing, standing
 from .status import last_line
 
 MOST_FAILURES = 3
-# A scheduler on a cluster that dies is started again there; until then its sweep looks interrupted.
+# A scheduler on a cluster that dies is started again there; until then its sweep looks interrupted. So is a database.
 PATIENCE_SECONDS = 90.0
 REASONS = {"interrupted": "drained", "stopped": "drained"}
 
@@ -67,7 +68,7 @@ def _follow(sweep: Opened) -> Standing:
         while True:
             begun = time.monotonic()
             now = _now(sweep.home)
-            view = _view(sweep, now, pace)
+            view = insist(lambda: _view(sweep, now, pace), PATIENCE_SECONDS)  # noqa: B023
             face.show(view)
             waits = now.condition == "interrupted" and now.record.crew is not None
             alive = alive if waits else begun
@@ -79,8 +80,13 @@ def _follow(sweep: Opened) -> Standing:
 
 
 def _now(home: Home) -> Opened:
-    with opened_home(home) as sweep:
-        return sweep
+    """The sweep as it is now; a database that is being started again is waited for."""
+
+    def read() -> Opened:
+        with opened_home(home) as sweep:
+            return sweep
+
+    return insist(read, PATIENCE_SECONDS)
 
 
 def _view(sweep: Opened, now: Opened, pace: Pace) -> View:

@@ -6,8 +6,13 @@ import re
 import time
 from pathlib import Path
 
+import pytest
+
 from swathe.orchestrator import driver
+from swathe.orchestrator.cli import watch
 from swathe.orchestrator.driver import Launch
+from swathe.orchestrator.errors import LedgerAway
+from swathe.orchestrator.home import Home
 from swathe.orchestrator.ledger import Owner
 from swathe.orchestrator.loading import task_of
 from swathe.orchestrator.scheduler import Scheduler
@@ -29,3 +34,22 @@ def test_status_says_how_long_a_sweep_has_been_without_its_scheduler(make_sweep,
     scheduler.close()
     shown = call("status", home.folder)
     assert "tiny: running" in shown.stdout and "silent" not in shown.stdout
+
+
+def test_watch_waits_for_a_database_that_is_started_again(
+    finished: Path, call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = [LedgerAway("the database system is starting up")] * 3
+    opened_home = watch.opened_home
+
+    def opened(home: Home):
+        if calls.append(home) or (len(calls) > 1 and away):
+            raise away.pop()
+        return opened_home(home)
+
+    calls: list[Home] = []
+    monkeypatch.setattr(watch, "opened_home", opened)
+    monkeypatch.chdir(finished)
+    shown = call("watch", "tiny")
+    assert shown.exit_code == 0 and not away, shown.output
+    assert "tiny finished" in shown.stdout
