@@ -9,12 +9,13 @@ import json
 import logging
 import os
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from ..orchestrator import driver
 from ..orchestrator.driver import Launch
@@ -23,7 +24,7 @@ from ..orchestrator.home import Home
 from ..orchestrator.loading import task_of
 from ..orchestrator.spec import parse
 from .posts import Staffing
-from .scheduling import ClusterScheduler
+from .scheduling import RETRY_SECONDS, ClusterScheduler
 from .workers import require, scheduler_name
 
 STARTED = "started"
@@ -82,13 +83,17 @@ def _start(home: Home, staffing: Staffing, takeover: bool, epoch: int) -> None:
         name=name, lifetime="detached", num_cpus=0, max_restarts=-1, max_concurrency=10_000
     )
     actor = made.remote(home, staffing, takeover, epoch)
-    try:
-        ray.get(actor.started.remote())
-    except RayTaskError as error:
-        ray.kill(cast(Any, actor))
-        if isinstance(error.cause, SwatheError):
-            raise error.cause from None
-        raise
+    while True:
+        try:
+            return ray.get(actor.started.remote())
+        except ActorUnavailableError:
+            # It has died while it opened the sweep, and Ray starts it again.
+            time.sleep(RETRY_SECONDS)
+        except RayTaskError as error:
+            ray.kill(cast(Any, actor))
+            if isinstance(error.cause, SwatheError):
+                raise error.cause from None
+            raise
 
 
 def main() -> None:

@@ -108,8 +108,8 @@ class Fleet:
 
     # Life of the fleet
 
-    def adopt(self) -> None:
-        """Take over the workers of an earlier scheduler, which will introduce themselves."""
+    def adopt(self) -> list[str]:
+        """Take over the workers of an earlier scheduler, which will introduce themselves; returns their names."""
         prefix = worker_name(self._home.name, "")
         found = [name for name in list_named_actors() if name and name.startswith(prefix)]
         for full in found:
@@ -123,6 +123,7 @@ class Fleet:
         if self._expected:
             self._gathering.clear()
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathering.set)
+        return sorted(self._expected)
 
     def staffed(self) -> bool:
         """Whether anybody has to be waited for; while the sweep is open there is always somebody to come."""
@@ -138,6 +139,7 @@ class Fleet:
     async def govern(self) -> None:
         """Look after the fleet every second; never ends."""
         while True:
+            self._reap()
             await self._see_nodes()
             self._size()
             await self._explain()
@@ -146,9 +148,19 @@ class Fleet:
                 self.tell()
             await asyncio.sleep(ROUND_SECONDS)
 
+    def _reap(self) -> None:
+        """Raise what went wrong with a worker's end: its trial would wait for it for ever."""
+        for task in [each for each in self._tasks if each.done()]:
+            self._tasks.discard(task)
+            task.result()
+
     async def _see_nodes(self) -> None:
         """Workers on nodes that go hand back what they run."""
-        going = await asyncio.to_thread(nodes.leaving)
+        try:
+            going = await asyncio.to_thread(nodes.leaving)
+        except (RayError, RuntimeError):
+            # Ray's head is slow, or away for a moment.
+            return
         for post in self._posts.values():
             if post.node in going and not post.leaving:
                 self._release(post)
@@ -200,9 +212,7 @@ class Fleet:
 
     def _employ(self, post: Post) -> None:
         self._posts[post.name] = post
-        task = asyncio.create_task(self._attend(post))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.add(asyncio.create_task(self._attend(post)))
 
     async def _attend(self, post: Post) -> None:
         """Wait for a worker's end, and see what it means."""
@@ -284,5 +294,9 @@ class Fleet:
     def tell(self) -> None:
         """Write how the workers are into the ledger."""
         self._told = time.monotonic()
-        said = [text for text in (self._mailbox.failure or self._said, self._shortage) if text]
+        late = [] if self._gathering.is_set() else sorted(self._expected)
+        awaited = (
+            late and f"waits up to {GATHER_SECONDS:.0f} s for workers of the scheduler before it: {', '.join(late)}"
+        )
+        said = [text for text in (self._mailbox.failure or self._said, self._shortage, awaited) if text]
         self._scheduler.tell({"workers": [described(post) for post in self._posts.values()], "said": said})

@@ -19,7 +19,7 @@ from ..orchestrator.messages import Held, Push, Reply, WorkerInfo
 from ..orchestrator.scheduler import Scheduler
 from .fleet import Fleet
 from .posts import Staffing
-from .workers import require
+from .workers import Stranger, require
 
 OPEN_SECONDS = 600.0
 RETRY_SECONDS = 2.0
@@ -39,10 +39,11 @@ class ClusterScheduler:
         self._epoch = epoch
         self._again = False
         self._ready = asyncio.Event()
-        self._refusal: SwatheError | None = None
-        # Nobody else would call it again after a restart.
+        self._refusal: Exception | None = None
         self._self = context.current_actor
-        self._running = self._self.run.remote()
+        # Ray constructs it inside its event loop. A call to itself would not do: Ray drops calls to an actor of which
+        # the caller knows that it is being restarted, and a process may know that of itself.
+        self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def started(self) -> None:
         """Returns when it owns the sweep. Raises `SwatheError` when it cannot."""
@@ -57,11 +58,17 @@ class ClusterScheduler:
 
     async def keep(self, worker: str, held: Held | None) -> None:
         """A worker says which lease of an earlier scheduler it goes on with."""
+        await self.started()
         self._fleet.keep(worker, held)
 
     async def exchange(self, push: Push) -> Reply:
-        """A worker's call; answered after the tick that commits it, or when there is a lease for it."""
+        """A worker's call; answered after the tick that commits it, or when there is a lease for it.
+
+        Raises `Stranger` when its caller has not noticed that its scheduler has a successor.
+        """
         await self.started()
+        if not self._scheduler.knows(push.worker):
+            raise Stranger(f"worker {push.worker} has not introduced itself to scheduler {self._scheduler.epoch}")
         if push.wants_lease:
             await self._fleet.gathered(push.worker)
         self._fleet.heard(push)
@@ -71,28 +78,35 @@ class ClusterScheduler:
 
     async def leave(self, worker: str, clean: bool) -> None:
         """A worker ends of its own accord."""
+        await self.started()
         self._fleet.left(worker)
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Run the sweep until it closes and its workers have gone; then end this process."""
+        self._log("begins")
         try:
             await self._open()
-        except SwatheError as error:
+        except Exception as error:
+            if self._again and not isinstance(error, SwatheError):
+                self._crash()
+            # Whoever submits it is told.
             traceback.print_exc()
             self._refusal = error
             self._ready.set()
             await asyncio.sleep(LINGER_SECONDS)
             await self._end()
-        except BaseException:
-            self._crash()
         try:
             await self._serve()
-        except OwnershipLost:
+        except OwnershipLost as error:
             # Its workers are the successor's, or end by themselves.
-            pass
+            self._log(str(error))
         except BaseException:
             self._crash()
         await self._end()
+
+    def _log(self, text: str) -> None:
+        """Into Ray's log of this process, where whoever waits for the scheduler can read what it waits for."""
+        print(f"{time.strftime('%H:%M:%S')} scheduler of {self._home.name}: {text}", file=sys.stderr, flush=True)
 
     def _crash(self) -> None:
         """Ray starts it again, which is a fresh look at the ledger; the traceback is in Ray's logs."""
@@ -115,15 +129,16 @@ class ClusterScheduler:
                 takeover = self._takeover or self._again
                 self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
                 break
-            except LedgerError:
+            except LedgerError as error:
                 # The database may be down for the same reason that this was started again.
+                self._log(str(error))
                 if time.monotonic() - since > OPEN_SECONDS:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
         self._mailbox = Mailbox(self._scheduler)
         self._fleet = Fleet(self._home, self._staffing, self._mailbox)
-        if self._again:
-            self._fleet.adopt()
+        adopted = self._fleet.adopt()
+        self._log(f"drives it in epoch {self._scheduler.epoch}, waits for {', '.join(adopted) or 'no earlier workers'}")
         self._ready.set()
 
     async def _serve(self) -> None:

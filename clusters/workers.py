@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import ray
 from ray.actor import exit_actor
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RpcError
 
 from ..orchestrator.actors import sweep_at
 from ..orchestrator.errors import SwatheError
@@ -29,6 +29,10 @@ from ..orchestrator.worker import Worker, this_process
 
 class MissingVariable(SwatheError):
     """A node lacks a variable that the profile says it has."""
+
+
+class Stranger(Exception):
+    """A scheduler has not heard of this worker: it is the successor of the one that had."""
 
 
 def scheduler_name(sweep: str) -> str:
@@ -99,8 +103,9 @@ class _Line:
             if self._scheduler is None:
                 self._scheduler = ray.get_actor(self._name)
             return ray.get(getattr(self._scheduler, method).remote(*arguments, *extra))
-        except (RayActorError, ValueError) as error:
-            # ValueError: there is no actor of this name.
+        except (RayActorError, ObjectLostError, GetTimeoutError, RpcError, ValueError, Stranger) as error:
+            # ValueError: there is no actor of this name. The others but the first: its node died with a long answer, or
+            # Ray's head is slow or away.
             self._scheduler = None
             raise Unreachable(str(error)) from None
 

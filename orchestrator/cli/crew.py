@@ -9,7 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from .printing import table
+from .printing import duration, table
+
+RETURNS = "the cluster starts it again as long as it lives; if not, submit the sweep again, and it goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,13 @@ class Crew:
     said: tuple[str, ...]
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> Crew | None:
-        """From the ledger; None for a sweep that is on no cluster."""
+    def of(cls, told: Mapping[str, Any] | None, silent: float | None = None) -> Crew | None:
+        """From the ledger; None for a sweep that is on no cluster. `silent` are the seconds without a scheduler."""
         if told is None:
             return None
         hands = tuple(_hand(each) for each in told.get("workers", ()))
-        return cls(hands, tuple(told.get("said", ())))
+        lost = () if silent is None else (f"its scheduler has been silent for {duration(silent)}; {RETURNS}",)
+        return cls(hands, (*lost, *told.get("said", ())))
 
     def as_text(self) -> str:
         """In one line: `3 workers on 2 nodes: 2 running, 1 idle; 1.8 cores busy`."""

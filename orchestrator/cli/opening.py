@@ -17,6 +17,7 @@ from ..errors import SwatheError
 from ..home import Home
 from ..ledger import HEARTBEAT_LIMIT, Reader, SweepRecord, names_in, shown
 from ..spec import Sweep, parse
+from .crew import Crew
 from .options import DIRECTORY, chosen_ledger
 from .printing import near
 
@@ -78,6 +79,12 @@ class Opened:
         if begins or self.record.live():
             return "running"
         return "interrupted" if self.record.status in ("new", "running") else self.record.status
+
+    @property
+    def crew(self) -> Crew | None:
+        """Its workers, and what there is to say of them; None for a sweep that is on no cluster."""
+        silent = self.record.asked - self.record.heartbeat if self.condition == "interrupted" else None
+        return Crew.of(self.record.crew, silent)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from ..ledger import Failure
 from ..looking import last
-from .crew import Crew
 from .opening import Opened, opened
 from .options import directory_option, json_option, name_argument
 from .printing import as_json, goal, moment, near, number, settings, show, table, timestamp, word
@@ -81,7 +80,7 @@ def _described(opened: Opened, now: Standing, failures: tuple[Failure, ...]) -> 
         "study": opened.sweep.question and opened.sweep.question.model_dump(exclude_none=True),
         "look": seen and asdict(seen),
         "causes": now.causes,
-        "crew": crew.as_json() if (crew := Crew.of(opened.record.crew)) is not None else None,
+        "crew": crew.as_json() if (crew := opened.crew) is not None else None,
         "cells": [
             {"cell": cell.key, "values": cell.values, "trials": cell.counts.as_mapping(), "best": cell.best}
             for cell in now.cells
@@ -118,7 +117,7 @@ def _show(opened: Opened, now: Standing) -> None:
     click.echo(f"{counts.as_text()}, {counts.open} waiting or running, {now.retried} attempts retried")
     click.echo(f"started {moment(timestamp(opened.record.created))}, {goal(sweep)}\n")
     show_cells(now, MOST_CELLS)
-    crew = Crew.of(opened.record.crew)
+    crew = opened.crew
     if crew is not None and opened.condition == "running":
         click.echo(f"\n{crew.as_text()}")
         if (rows := crew.rows(MOST_WORKERS)) is not None:

@@ -11,8 +11,8 @@ import click
 
 from .. import driver
 from ..home import Home
+from ..ledger.opening import insist
 from . import INTERRUPTED
-from .crew import Crew
 from .live import POLL_SECONDS, Face, Lines, Picture
 from .opening import Opened, home_of, opened_home
 from .options import directory_option, name_argument
@@ -22,7 +22,7 @@ from .standing import Standing, standing
 from .status import last_line
 
 MOST_FAILURES = 3
-# A scheduler on a cluster that dies is started again there; until then its sweep looks interrupted.
+# A scheduler on a cluster that dies is started again there; until then its sweep looks interrupted. So is a database.
 PATIENCE_SECONDS = 90.0
 REASONS = {"interrupted": "drained", "stopped": "drained"}
 
@@ -52,7 +52,7 @@ def watch(home: Home) -> int:
             f"{ended.record.name} {ended.condition}: {last.counts.decided}/{last.counts.total} trials, ", nl=False
         )
         click.echo(last.counts.as_text())
-        for text in (Crew.of(ended.record.crew) or Crew((), ())).said:
+        for text in ended.crew.said if ended.crew is not None else ():
             click.echo(text)
         finished = driver.finish(sweep.sweep, home, REASONS.get(ended.condition, ended.condition))
         return finished.exit_code
@@ -68,7 +68,7 @@ def _follow(sweep: Opened) -> Standing:
         while True:
             begun = time.monotonic()
             now = _now(sweep.home)
-            view = _view(sweep, now, pace)
+            view = insist(lambda: _view(sweep, now, pace), PATIENCE_SECONDS)  # noqa: B023
             face.show(view)
             waits = now.condition == "interrupted" and now.record.crew is not None
             alive = alive if waits else begun
@@ -80,16 +80,20 @@ def _follow(sweep: Opened) -> Standing:
 
 
 def _now(home: Home) -> Opened:
-    with opened_home(home) as sweep:
-        return sweep
+    """The sweep as it is now; a database that is being started again is waited for."""
+
+    def read() -> Opened:
+        with opened_home(home) as sweep:
+            return sweep
+
+    return insist(read, PATIENCE_SECONDS)
 
 
 def _view(sweep: Opened, now: Opened, pace: Pace) -> View:
     stands = standing(sweep.sweep, sweep.reader.progress())
-    crew = Crew.of(now.record.crew)
     pace.observe(time.monotonic(), stands.counts.decided, stands.seconds)
     failures = sweep.reader.failures(MOST_FAILURES) if stands.counts.failed else ()
     told = tuple(f"{each.trial} {each.cause.value}: {last_line(each.error)}" for each in failures)
     seconds = time.time() - now.record.created
     # The line of the crew says how many workers there are.
-    return View(sweep.record.name, stands, pace.rate, None, seconds, stopping=False, crew=crew, failures=told)
+    return View(sweep.record.name, stands, pace.rate, None, seconds, stopping=False, crew=now.crew, failures=told)

@@ -71,7 +71,7 @@ class Loopback:
     def submit(self, spec: Path, *overrides: str, **options: Any) -> str:
         """Submit a spec; what the command line says."""
         words = [word for each in overrides for word in ("--set", each)]
-        words += [word for name, value in options.items() for word in (f"--{name}", value)]
+        words += [word for name, value in options.items() for word in (f"--{name}", value) if word is not True]
         done = self.call("submit", spec, "--cluster", self.cluster, *words)
         assert done.exit_code == 0, done.output
         return done.output
@@ -122,6 +122,10 @@ class Loopback:
         done = self.call("results", name, "--cluster", self.cluster, "--hash")
         assert done.exit_code == 0, done.output
         return done.output.strip()
+
+    def scheduler(self) -> psutil.Process:
+        """The process of the only scheduler, once there is one; Ray names it when it is at work already."""
+        return self.wait(lambda: self.processes("ClusterScheduler"))[0]
 
     def processes(self, kind: str) -> list[psutil.Process]:
         """Processes of sweeps: `ClusterScheduler`, `ClusterWorker` or `Warden`."""

@@ -66,19 +66,25 @@ def test_a_dead_scheduler_comes_back_and_running_trials_go_on(
     ran.write_text("")
     hold = Path(f"{ran}.hold")
     hold.touch()
-    loopback.submit(sweep.root / "sweep.yaml", "name=orphans", "configurations=6", "seeds=1", workers=3)
-    for epoch in (1, 2):
+    asked = (sweep.root / "sweep.yaml", "name=orphans", "configurations=6", "seeds=1")
+    loopback.submit(*asked, workers=3)
+    for epoch in (1, 2, 3):
         loopback.wait(lambda: len(busy(loopback, "orphans")) == 3)
         workers = {each.pid for each in loopback.processes("ClusterWorker")}
-        (scheduler,) = loopback.processes("ClusterScheduler")
-        scheduler.kill()
+        if epoch < 3:
+            loopback.scheduler().kill()
+        else:
+            loopback.submit(*asked, workers=3, takeover=True)
         loopback.wait(lambda: loopback.record("orphans").epoch > epoch and loopback.crew("orphans"))  # noqa: B023
         assert workers == {each.pid for each in loopback.processes("ClusterWorker")}
+    # The last one attends to them as to its own.
+    loopback.processes("ClusterWorker")[0].kill()
+    loopback.wait(lambda: any(str(each["worker"]).startswith("w4.") for each in busy(loopback, "orphans")))
     hold.unlink()
     loopback.finish("orphans")
     assert loopback.hash("orphans") == expected
     trials = [line.split()[0] for line in ran.read_text().splitlines()]
-    assert sorted(trials) == sorted(set(trials)), "no trial was begun twice"
+    assert len(trials) == len(set(trials)) + 1, "no trial was begun twice but that of the worker that was killed"
     assert {line.split()[2] for line in ran.read_text().splitlines()} == {"passed"}
 
 

@@ -28,6 +28,7 @@ plans = st.builds(
 )
 
 
+@pytest.mark.timeout(900)
 def test_no_history_changes_a_view_or_a_result(pytestconfig: pytest.Config, tally: dict[str, int]) -> None:
     @settings(max_examples=ALL if whole(pytestconfig) else QUICK, deadline=None)
     @given(plan=plans, seed=st.integers(0, 2**32))

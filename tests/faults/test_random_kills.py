@@ -22,6 +22,7 @@ WORKER_KILLS = 2
 DRAINS = 0.3
 
 
+@pytest.mark.timeout(600)
 def test_a_sweep_that_is_killed_at_random(seed: int, tmp_path: Path, tally: dict[str, int]) -> None:
     project = sweeps.draw(tmp_path / "project", seed)
     started = time.monotonic()
