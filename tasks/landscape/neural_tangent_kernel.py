@@ -155,13 +155,16 @@ PAPERS = {"points": "circle", "layers": 4, "beta": 0.1, "lr": 1.0, "steps": 200}
 DEEP = {**SHALLOW, "seeds": 8, "fixed": PAPERS}
 STANDARD = {**SHALLOW, "fixed": {"parameterization": "standard", "lr": 1e-6, "steps": 1}}
 FROM_START, LINE = "kernel's change in training, power of width", "f's gap to the linear equation, power of width"
+NOISY = "Kernels of deep networks differ much from seed to seed, and 8 seeds give an interval 0.2 wide."
 CLAIMS = (  # in theory powers are -1/2, and -1/2 to -1 for what training does; thresholds are older than the seeds
     Claim(
         "L = 2: first kernel's gap to the limit, power of width", SHALLOW, slope("limit_gap", "width"), "below", -0.35
     ),
     Claim(f"L = 2: {FROM_START}", SHALLOW, slope("kernel_change", "width"), "below", -0.4),
     Claim(f"L = 2: {LINE}", SHALLOW, slope("linear_gap", "width"), "below", -0.4),
-    Claim("L = 4: first kernel's gap to the limit, power of width", DEEP, slope("limit_gap", "width"), "below", -0.35),
+    Claim(
+        "L = 4: first kernel's gap to limit, power of width", DEEP, slope("limit_gap", "width"), "below", -0.35, NOISY
+    ),
     Claim(f"L = 4: {FROM_START}", DEEP, slope("kernel_change", "width"), "below", -0.4),
     Claim(f"L = 4: {LINE}", DEEP, slope("linear_gap", "width"), "below", -0.4),
     Claim("width 1024: rates of decay, worst of three, off by a share of", EARLY, mean("rate_gap"), "below", 0.1),
