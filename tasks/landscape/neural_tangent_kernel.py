@@ -129,7 +129,7 @@ def linear(of: Mapping[str, Tensor], y: Tensor, t: Any) -> Tensor:
 
 
 def final(model: Any, data: Points, p: Params) -> dict[str, Tensor]:
-    """f's distance from the linear equation at other points (RMS); rates of decay, the worst's as a share off its own."""
+    """The distance (RMS) of f from the linear equation at other points; how far off the worst rate of decay is."""
     (x, y), of, n, t = data, model.tensors, TRAINED, p["lr"] * p["steps"]
     f, v = outputs(of, x, p), of["vectors"][:, -MODES:]
     begin, end = ((v.mT @ (g - y)[:n, None])[:, 0] for g in (of["first"], f))
