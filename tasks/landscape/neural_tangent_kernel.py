@@ -176,8 +176,10 @@ def figure(shallow: Frames, deep: Frames, *_: Frames) -> Any:
     """The three distances over the width."""
     import pandas as pd
 
-    both = Frames(pd.concat([shallow.trials, deep.trials]), deep.metrics)
-    return curves_figure(both, by="layers", over="width", metrics=("limit_gap", "kernel_change", "linear_gap"))
+    both = pd.concat([each.trials.assign(**{"param.net": f"L = {n}"}) for n, each in ((2, shallow), (4, deep))])
+    return curves_figure(
+        Frames(both, both), by="net", over="width", metrics=("limit_gap", "kernel_change", "linear_gap")
+    )
 
 
 TITLE = "Neural Tangent Kernel: Convergence and Generalization in Neural Networks"
