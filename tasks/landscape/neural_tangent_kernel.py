@@ -20,8 +20,7 @@ So f obeys a linear equation; errors along eigenvectors of Theta fall at rates e
     f_t(x) = f_0(x) - Theta(x, X) Theta^-1 (1 - exp(-Theta t / n)) (f_0(X) - y)
 
 Deviations from the paper:
-- "sphere" has 20 points to train on and 10 others on a sphere in 5 dimensions, y = sin(u.x); "circle" as many on the
-  unit circle, y = x_1 x_2, and trains there, not at Gaussian points as in the paper; no MNIST;
+- 20 points to train on, and 10 others, on a sphere, y = sin(u.x), or the circle, y = x_1 x_2, not Gaussian; no MNIST;
 - rectifiers are sqrt(2) as large, to keep variances; the linear equation is that of the network's own first kernel;
 - "standard", a baseline, has z = W a, W ~ N(0, 1 / n_l): the same functions, but layer l learns n_l times as fast.
 """
@@ -161,8 +160,7 @@ CLAIMS = (  # in theory powers are -1/2, and -1/2 to -1 for what training does; 
     Claim(f"L = 2: {LINE}", SHALLOW, slope("linear_gap", "width"), "below", -0.4),
     Claim(
         "L = 4: first kernel's gap to the limit, power of width",
-        *(DEEP, slope("limit_gap", "width"), "below", -0.35),
-        "Kernels of deeper networks differ more from seed to seed.",
+        *(DEEP, slope("limit_gap", "width"), "below", -0.35, "Deep kernels differ more from seed to seed."),
     ),
     Claim(f"L = 4: {FROM_START}", DEEP, slope("kernel_change", "width"), "below", -0.4),
     Claim(f"L = 4: {LINE}", DEEP, slope("linear_gap", "width"), "below", -0.4),
