@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import cast
 
+import numpy as np
+
 from ...orchestrator.claims import Estimate, Frames
 from ...orchestrator.task import Scalar
 
@@ -87,6 +89,34 @@ def combination(metric: str, terms: Sequence[Term], direction: str = "minimize")
         return tuned.combined(
             [(weight, tuned.tuned(tuned.select(frames.trials, **cell), metric, direction)) for weight, cell in terms]
         )
+
+    return estimate
+
+
+def slope(metric: str, axis: str, **where: Scalar) -> Estimator:
+    """The power of `axis` with which `metric` grows: its slope on doubly logarithmic scales, a line a seed.
+
+    The mean over seeds, of the trials `where`, with its t interval. Seeds that lack a level, or diverged there, are
+    excluded.
+    """
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+        from ...analysis.curves import numbers
+        from ...analysis.estimates import from_values
+        from ...analysis.statistics import slope_weights
+
+        rows = tuned.select(frames.trials, **where)
+        levels = np.unique(level := numbers(rows, f"param.{axis}"))
+        replicates = np.unique(replicate := numbers(rows, "replicate"))
+        table = np.full((len(replicates), len(levels)), np.nan)
+        table[np.searchsorted(replicates, replicate), np.searchsorted(levels, level)] = numbers(
+            rows, f"metric.{metric}"
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.log(table) @ slope_weights(np.log(levels))
+        lost = int((~np.isfinite(found)).sum())
+        return from_values(found[np.isfinite(found)], {"seed without a slope": lost} if lost else {})
 
     return estimate
 

@@ -235,3 +235,24 @@ def test_movement_and_drift_say_what_the_verdict_says(slope: float, stays: bool)
     assert found.estimate == pytest.approx(slope, abs=0.02)
     assert size.high is not None and size.low is not None
     assert (size.high < 0.15, size.low > 0.15) == (stays, not stays)
+
+
+def test_a_slope_is_the_power_of_an_axis_seed_by_seed() -> None:
+    powers = np.array([-0.4, -0.5, -0.7, -0.3])
+    rows = [
+        {"replicate": seed, "param.width": width, "param.depth": depth, "metric.gap": (seed + 1) * width ** (depth * s)}
+        for width in (64, 128, 512)
+        for depth in (1, 2)
+        for seed, s in enumerate(powers)
+    ]
+    table = Frames(pd.DataFrame(rows).sample(frac=1, random_state=0), pd.DataFrame())
+    found = estimators.slope("gap", "width", depth=1)(table)
+    half = 3.182446 * powers.std(ddof=1) / 2
+    assert (found.estimate, found.high, found.n) == (pytest.approx(-0.475), pytest.approx(-0.475 + half, rel=1e-6), 4)
+    assert estimators.slope("gap", "width", depth=2)(table).estimate == pytest.approx(-0.95)
+    lost = table.trials["metric.gap"].where((table.trials["replicate"] != 3) | (table.trials["param.width"] != 64))
+    found = estimators.slope("gap", "width", depth=1)(
+        Frames(table.trials.assign(**{"metric.gap": lost}), pd.DataFrame())
+    )
+    assert (found.estimate, found.n) == (pytest.approx(powers[:3].mean()), 3)
+    assert found.excluded == {"seed without a slope": 1}
