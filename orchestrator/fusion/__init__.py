@@ -6,15 +6,18 @@ from .data import Data
 from .errors import ProgramError
 from .lanes import Flush, Lanes
 from .optim import Optimizer, adam, adamw, sgd
+from .probing import Around, Probed
 from .program import Program
 from .schedules import constant, cosine, linear
 from .training import as_task
 
 __all__ = [
+    "Around",
     "Data",
     "Flush",
     "Lanes",
     "Optimizer",
+    "Probed",
     "Program",
     "ProgramError",
     "adam",

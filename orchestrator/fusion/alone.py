@@ -37,4 +37,4 @@ class Alone:
             grads = torch.autograd.grad(loss, list(self.tensors.values()), allow_unused=True, materialize_grads=True)
         stacked = [g.unsqueeze(0) for g in owned(grads)]
         metrics = {name: x.detach().unsqueeze(0) for name, x in metrics.items()}
-        return loss.detach().unsqueeze(0), metrics, dict(zip(self.tensors, stacked, strict=True)), {}
+        return loss.detach().unsqueeze(0), metrics, dict(zip(self.tensors, stacked, strict=True)), {}, {}

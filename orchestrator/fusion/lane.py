@@ -17,7 +17,8 @@ from .substitutes import Inside
 
 Tensors = dict[str, Tensor]
 Given = Mapping[str, Any]  # "values": parameters that differ between lanes; "noise": seed; "t": updates made so far
-Outcome = tuple[Tensor, Tensors, Tensors, Tensors]  # loss, metrics, gradients, buffers afterwards
+Outcome = tuple[Tensor, Tensors, Tensors, Tensors, dict[str, Tensors]]
+"""Loss, metrics, gradients, buffers afterwards, and slots of the optimizer that its probe has filled."""
 _PLAIN = (bool, int, float, str, tuple, type(None))
 
 
@@ -64,22 +65,37 @@ class Lane:
         self.module.train()  # all of it: parts that were left in evaluation mode would come back after a measurement
 
     def loss(
-        self, params: Tensors, buffers: Tensors, batch: Any, given: Given, lanes: bool = False
+        self, params: Tensors, buffers: Tensors, batch: Any, given: Given, lanes: bool = False, smooth: bool = False
     ) -> tuple[Tensor, Tensors, Tensors]:
         """The loss, the metrics and the buffers after it, in training mode."""
         buffers = {name: x.clone() for name, x in buffers.items()}  # the module changes them in place
-        return *self.trained(Model(self.module, {**params, **buffers}), batch, given, lanes), buffers
+        return *self.trained(Model(self.module, {**params, **buffers}), batch, given, lanes, smooth), buffers
 
-    def trained(self, model: Any, batch: Any, given: Given, lanes: bool = False) -> tuple[Tensor, Tensors]:
+    def trained(
+        self, model: Any, batch: Any, given: Given, lanes: bool = False, smooth: bool = False
+    ) -> tuple[Tensor, Tensors]:
         """The loss of `model`, which is this module with tensors, and the metrics, in training mode."""
-        if not self.module.training:
-            self.module.train()
-        with Inside(given["noise"], given["t"], lanes=lanes):
-            found = self.objective(model, batch, LaneParams(self.shapes, given["values"]))
+        found = self.inside(self.objective, model, batch, given, lanes=lanes, smooth=smooth)
         loss, metrics = found if isinstance(found, tuple) else (found, {})
         if loss.ndim != 0:
             raise ProgramError(f"the loss has shape {tuple(loss.shape)}; return one number, for example its mean")
         return loss, dict(metrics)
+
+    def inside(
+        self,
+        f: Callable[..., Any],
+        model: Any,
+        batch: Any,
+        given: Given,
+        *others: Any,
+        lanes: bool = False,
+        smooth: bool = False,
+    ) -> Any:
+        """f(model, batch, parameters, *others) in training mode; with `smooth` differentiable any number of times."""
+        if not self.module.training:
+            self.module.train()
+        with Inside(given["noise"], given["t"], lanes=lanes, smooth=smooth):
+            return f(model, batch, LaneParams(self.shapes, given["values"]), *others)
 
     def smooth_loss(self, params: Tensors, buffers: Tensors, batch: Any, given: Given) -> Tensor:
         """The loss in evaluation mode, differentiable any number of times."""
@@ -115,7 +131,7 @@ class Lane:
             loss, metrics, buffers = one(leaves, buffers, batch, given)
             grads = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
         metrics, buffers = ({name: x.detach() for name, x in each.items()} for each in (metrics, buffers))
-        return loss.detach(), metrics, dict(zip(leaves, owned(grads), strict=True)), buffers
+        return loss.detach(), metrics, dict(zip(leaves, owned(grads), strict=True)), buffers, {}
 
 
 def owned(grads: Sequence[Tensor]) -> list[Tensor]:

@@ -16,6 +16,7 @@ from .data import Batches, Data
 from .errors import ProgramError
 from .lane import Lane, Outcome, Tensors, tensors
 from .optim import Hyper
+from .probing import Around, Probed, probed
 from .program import Params, Program, Seeds
 from .stacks import STEPS, agreed, check_code, chosen, columns, flat, narrowed, stacked, unflat
 from .tape import Tape, described
@@ -95,10 +96,10 @@ class Lanes:
 
     def step(self, *, report: bool = False) -> None:
         """One update of every lane. With `report` the loss and the metrics that `loss` returned are reported."""
-        loss, metrics, grads, buffers = self._gradients()
+        loss, metrics, grads, buffers, slots = self._gradients()
         if report:
             self._report({"loss": loss, **metrics}, self.state["diverged"] < 0)
-        self._update(grads, buffers, self._alive(loss))
+        self._update(grads, buffers, slots, self._alive(loss))
         self.done += 1
 
     def run(self, steps: int, every: int = 0) -> None:
@@ -175,6 +176,8 @@ class Lanes:
     def _gradients(self) -> Outcome:
         params, buffers, given = self._context()
         batch = self.batches.at(self.done)
+        if (probe := self._optimizer.probe_at(self.done)) is not None:
+            return self._probed(probe, batch)
         if not self.fused:
             batch = batch if self.batches.shared else _first(batch)
             if not buffers:
@@ -187,6 +190,17 @@ class Lanes:
         return self._play(
             f"step {dims[2]}", partial(self._lane.gradients, dims=dims), dims, params, buffers, batch, given
         )
+
+    def _probed(self, probe: Callable[[Around], Probed], batch: Any) -> Outcome:
+        run = partial(probed, self._lane, probe)
+        params, buffers, given = self._context()
+        more = (self.state["optimizer"], self._hyper[0])
+        if not self.fused:
+            params, buffers, given, more = _first((params, buffers, given, more))
+            return _as_stack(run(params, buffers, batch if self.batches.shared else _first(batch), given, *more))
+        dims = (0, 0, None if self.batches.shared else 0, 0)
+        run = partial(run, dims=dims)
+        return self._play(f"probe {dims[2]}", run, (*dims, 0, 0), params, buffers, batch, given, *more)
 
     def _measured(self, context: tuple[Any, ...], data: Any, final: bool) -> Tensors:
         params, buffers, given = context
@@ -215,11 +229,11 @@ class Lanes:
         self._whole = cpu and bool(alive.all())
         return None if self._whole else alive
 
-    def _update(self, grads: Tensors, buffers: Tensors, alive: Tensor | None) -> None:
+    def _update(self, grads: Tensors, buffers: Tensors, slots: Mapping[str, Tensors], alive: Tensor | None) -> None:
         """The optimizer's update; where `alive` is given, of those lanes only."""
         state = self.state
         old = None if alive is None else each(torch.clone, (state["params"], state["optimizer"]))
-        given = (state["params"], grads, state["optimizer"], *self._hyper)
+        given = (state["params"], grads, {**state["optimizer"], **slots}, *self._hyper)
         if self._recorded is None:
             key = described(given)
             if key not in self._updates:

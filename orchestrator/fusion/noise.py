@@ -43,13 +43,18 @@ def key(seed: Tensor, step: Tensor, layer: int) -> Tensor:
 
 def words(start: Tensor, shape: Sequence[int]) -> Tensor:
     """Independent uniform 64-bit words of `shape`, from one 0-dimensional `start`."""
-    index = torch.arange(1, math.prod(shape) + 1, device=start.device).view(*shape)
+    index = torch.arange(1, math.prod(shape) + 1, device=start.device).view(tuple(shape))
     return scramble(start + index * _GAMMA)
 
 
 def keep(start: Tensor, shape: Sequence[int], chance: float | Tensor) -> Tensor:
     """True with probability `chance` (a number, or a 0-dimensional tensor); the same for every dtype of the data."""
     return _right(words(start, shape), 11) < chance * (1 << 53)
+
+
+def signs(start: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """1 or -1 with equal probability. `start` may have lanes in front: (lanes x 1 x ... x 1) for (lanes x shape)."""
+    return (1 - 2 * _right(words(start, shape), 63)).to(dtype)
 
 
 def uniform(start: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..task import Scalar
 from .errors import ProgramError
+from .probing import Around, Probed
 from .schedules import Schedule, Value
 
 Tree = Mapping[str, Tensor]
@@ -46,6 +47,9 @@ class Optimizer:
     rule needs of the settings at update t = 1, 2, ...; `rule(p, g, memory, c)` changes the tensor p in place and
     returns the new memory. It may use up g and the old memory. Coefficients come shaped as factors of p; beside them
     c["t"] is t itself, of shape (lanes), or () where p has no lane axis.
+
+    A rule that needs more of the loss than its gradient has a `probe`, which is asked at updates 0, `every`, ... before
+    the rule: what it finds stands in the slots it names until it is asked again, see `probing.Probed`.
     """
 
     settings: Mapping[str, Value]
@@ -55,6 +59,12 @@ class Optimizer:
     schedule: Schedule | None = None
     clip: Value | None = None
     scale: Scale | None = None
+    probe: Callable[[Around], Probed] | None = None
+    every: int = 1
+
+    def probe_at(self, step: int) -> Callable[[Around], Probed] | None:
+        """The probe, at steps 0, 1, ... that have one."""
+        return self.probe if step % self.every == 0 else None
 
     def hyper(self, params: Sequence[Mapping[str, Scalar]], names: Sequence[str], device: str = "cpu") -> Hyper:
         """The settings of one lane for each of `params`; `names` are those of the tensors to be trained."""

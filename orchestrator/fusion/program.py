@@ -18,6 +18,7 @@ from .data import Data
 from .errors import ProgramError
 from .lane import Lane, tensors
 from .optim import Hyper, Optimizer
+from .probing import probed
 from .trees import each
 
 Params = Mapping[str, Scalar]
@@ -120,8 +121,13 @@ class Program:
         names, optimizer = list(state["params"]), self.optimizer_of(self.shape(params))
         hyper = optimizer.hyper([params], names)
         hyper = Hyper(*each(lambda x: x[0], (hyper.base, hyper.scale)))
-        loss, metrics, grads, buffers = lane.gradients(state["params"], state["buffers"], batch, given)
-        tree, moments = optimizer.update(grads, state["optimizer"], state["params"], hyper)
+        context, moments = (state["params"], state["buffers"], batch, given), state["optimizer"]
+        if (probe := optimizer.probe_at(int(moments["t"]))) is not None:
+            found = probed(lane, probe, *context, moments, hyper.base)
+        else:
+            found = lane.gradients(*context)
+        loss, metrics, grads, buffers, slots = found
+        tree, moments = optimizer.update(grads, {**moments, **slots}, state["params"], hyper)
         return state | {"params": tree, "buffers": buffers, "optimizer": moments}, {"loss": loss, **metrics}
 
     def evaluate(self, state: State, data: Any, params: Params) -> dict[str, Tensor]:
