@@ -121,3 +121,26 @@ def panels_figure(panels: Sequence[Panel]) -> Figure:
             axes.legend(frameon=False, fontsize=8)
         tidy(axes)
     return figure
+
+
+def cells_figure(frames: Frames, *, by: str, metrics: Sequence[str]) -> Figure:
+    """Each of `metrics` for each value of `by`, in rows: all seeds, and their mean."""
+    from matplotlib.figure import Figure
+
+    from ...analysis.panels import level_colours, tidy
+    from ...analysis.words import spoken
+
+    groups = list(frames.trials.groupby(f"param.{by}", observed=True, sort=False))[::-1]
+    figure = Figure(figsize=(3.3 * len(metrics), 0.9 + 0.22 * len(groups)), layout="constrained")
+    first = None
+    for place, metric in enumerate(metrics):
+        axes = first = figure.add_subplot(1, len(metrics), place + 1, sharey=first)
+        for row, ((_, trials), colour) in enumerate(zip(groups, level_colours(len(groups)), strict=True)):
+            values = trials[f"metric.{metric}"].astype(float)
+            axes.plot(values, [row] * len(values), linestyle="", marker=".", markersize=2.5, color=colour, alpha=0.5)
+            axes.plot(values.mean(), row, marker="d", markersize=5, color=colour)
+        axes.set_title(spoken(metric), fontsize=10, loc="left")
+        axes.tick_params(labelleft=place == 0)
+        tidy(axes)
+    figure.axes[0].set_yticks(range(len(groups)), [str(name) for name, _ in groups])
+    return figure

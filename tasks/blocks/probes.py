@@ -72,3 +72,29 @@ def _signs(x: Tree, samples: int, seed: int) -> Iterator[Tree]:
 def _inner(a: Tree, b: Tree) -> Tensor:
     """(lanes)."""
     return torch.stack([(a[name] * b[name]).flatten(1).sum(1) for name in a]).sum(0)
+
+
+def lane_by_lane(f: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+    """f(x), written for one lane and called once for each: LAPACK rounds by where in memory a matrix begins.
+
+    Without a gradient.
+    """
+    return _LaneByLane.apply(f, x)  # pyright: ignore[reportReturnType]
+
+
+class _LaneByLane(torch.autograd.Function):
+    @staticmethod
+    def forward(f: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(f(x))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], f: Any, x: Tensor) -> tuple[tuple[Tensor, ...], int]:
+        """Each lane from memory of its own, which begins at a multiple of 64 bytes."""
+        (_, dim) = in_dims
+        lanes = x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        found = [_LaneByLane.apply(f, lane.clone()) for lane in lanes]
+        return tuple(map(torch.stack, zip(*found, strict=True))), 0
