@@ -45,8 +45,7 @@ from ..blocks.parameterization import Layer, Scaling, named_rates
 from ..blocks.probes import sharpness
 from ..blocks.systems import POINTS, SYSTEMS
 
-CURVED = 256  # training examples, at most, that the sharpness is measured on
-BETAS, EPSILON = (0.9, 0.999), 1e-12  # Adam's
+CURVED, BETAS, EPSILON = 256, (0.9, 0.999), 1e-12  # examples that the sharpness is measured on; Adam's constants
 
 Params = Mapping[str, Scalar]
 CHOICES = {
@@ -55,12 +54,12 @@ CHOICES = {
     "optimizer": ("sgd", "adam"),
     "loss": ("mse", "cross_entropy"),
 }
-# base_*: of the base network. depth: hidden layers, branches or blocks. momentum: of SGD. report_every: steps; 0 is a
-# tenth of them. lanczos: iterations for the sharpness at each report; 0: it is not measured.
-SIZES: dict[str, Scalar] = {"width": 128, "base_width": 64, "depth": 2, "base_depth": 2}
-TRAINING: dict[str, Scalar] = {"optimizer": "sgd", "momentum": 0.0, "loss": "mse", "lr": 2.0**-3}
-LENGTHS: dict[str, Scalar] = {"batch_size": 32, "steps": 500, "report_every": 0, "lanczos": 0}
-DEFAULTS: dict[str, Scalar] = {"network": "mlp", "parameterization": "mup", **SIZES, **TRAINING, **LENGTHS}
+# depth: hidden layers, branches or blocks. momentum: of SGD. report_every: steps; 0 is a tenth of them. lanczos:
+# iterations for the sharpness at each report; 0: it is not measured.
+SIZES: dict[str, Scalar] = {"width": 128, "base_width": 64, "depth": 2, "base_depth": 2, "batch_size": 32}
+TRAINING: dict[str, Scalar] = {"optimizer": "sgd", "momentum": 0.0, "loss": "mse", "lr": 2.0**-3, "steps": 500}
+LOOKS: dict[str, Scalar] = {"report_every": 0, "lanczos": 0}
+DEFAULTS: dict[str, Scalar] = {"network": "mlp", "parameterization": "mup", **SIZES, **TRAINING, **LOOKS}
 
 
 def settle(given: Params) -> Params:
@@ -78,7 +77,8 @@ def settle(given: Params) -> Params:
 
 def scaling(p: Params) -> Scaling:
     """The parameterisation at the trial's size."""
-    return Scaling(str(p["parameterization"]), p["optimizer"] == "adam", *(int(p[name]) for name in SIZES))
+    sizes = int(p["width"]), int(p["base_width"]), int(p["depth"]), int(p["base_depth"])
+    return Scaling(str(p["parameterization"]), p["optimizer"] == "adam", *sizes)
 
 
 def layers(p: Params) -> Mapping[str, Layer]:
