@@ -16,7 +16,9 @@ from .errors import ProgramError
 from .substitutes import Inside
 
 Tensors = dict[str, Tensor]
-Given = Mapping[str, Any]  # "values": parameters that differ between lanes; "noise": seed; "t": updates made so far
+# "values": parameters that differ between lanes; "noise": seed; "t": updates made so far; "optimizer": its state, where
+# a lane is measured
+Given = Mapping[str, Any]
 Outcome = tuple[Tensor, Tensors, Tensors, Tensors, dict[str, Tensors]]
 """Loss, metrics, gradients, buffers afterwards, and slots of the optimizer that its probe has filled."""
 _PLAIN = (bool, int, float, str, tuple, type(None))
@@ -42,17 +44,20 @@ class LaneParams(Mapping[str, Any]):
 
 
 class Model:
-    """The module with the tensors of one lane: call it as the module. `tensors` holds them all by name."""
+    """The module with the tensors of one lane: call it as the module. `tensors` holds them all by name.
 
-    def __init__(self, module: nn.Module, tensors: Tensors) -> None:
-        self._module, self.tensors = module, tensors
+    Where it is measured, `optimizer` is the optimizer's state: "t" updates made, and a tree a slot.
+    """
+
+    def __init__(self, module: nn.Module, tensors: Tensors, optimizer: Mapping[str, Any] | None = None) -> None:
+        self._module, self.tensors, self.optimizer = module, tensors, optimizer or {}
+
+    def at(self, tensors: Tensors) -> Model:
+        """The same module with these tensors in place of its own, to differentiate with respect to them."""
+        return Model(self._module, {**self.tensors, **tensors}, self.optimizer)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return functional_call(self._module, self.tensors, args, kwargs)
-
-    def at(self, tensors: Tensors) -> Model:
-        """The same with other values of these tensors."""
-        return Model(self._module, {**self.tensors, **tensors})
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class Lane:
             return {}
         self.module.eval()
         with torch.no_grad(), Inside(given["noise"], given["t"], lanes=lanes):
-            model = Model(self.module, {**params, **buffers})
+            model = Model(self.module, {**params, **buffers}, given["optimizer"])
             return dict(metrics(model, data, LaneParams(self.shapes, given["values"])))
 
     def gradients(

@@ -111,7 +111,8 @@ class Lanes:
 
     def evaluate(self, *, final: bool = False) -> Tensors:
         """The program's metrics on its held-out data, or its `final` ones, (lanes) each, double; also reported."""
-        context, data = self._context(), self.batches.held_out
+        params, buffers, given = self._context()
+        context, data = (params, buffers, given | {"optimizer": self.state["optimizer"]}), self.batches.held_out
         if self.fused:
             chunks = [each(lambda x, i=i: x[i : i + CHUNK], context) for i in range(0, len(self), CHUNK)]
             parts = [self._measured(chunk, data, final) for chunk in chunks]

@@ -143,4 +143,5 @@ class Program:
             name: torch.tensor(value, dtype=torch.bool if isinstance(value, bool) else some.dtype)
             for name, value in self.values(params).items()
         }
-        return lane, {"values": values, "noise": state["noise"], "t": state["optimizer"]["t"]}
+        moments = state["optimizer"]
+        return lane, {"values": values, "noise": state["noise"], "t": moments["t"], "optimizer": moments}

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-Examples = tuple[Tensor, Tensor]  # inputs (N x ...) and classes (N) as whole numbers
+Examples = tuple[Tensor, Tensor]  # inputs (N x ...) and classes (N) as whole numbers, unless a function says otherwise
 
 
 class Split(NamedTuple):
@@ -34,6 +35,14 @@ def mnist5k() -> Split:
     rows = table[:, np.random.default_rng(0).permutation(500)].transpose(1, 0, 2).reshape(-1, 785)
     x, y = torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, -1]).long()
     return _split(x, y, 4000)
+
+
+@cache
+def mnist5k_vectors(norm: float) -> Split:
+    """`mnist5k` with mean |x|^2 = `norm` over the training digits, and classes as one-hot rows."""
+    (x, y), (held_out, classes) = mnist5k()
+    scale = (norm / x.shape[1]) ** 0.5
+    return Split((x * scale, one_hot(y, 10).float()), (held_out * scale, one_hot(classes, 10).float()))
 
 
 @cache
@@ -86,3 +95,11 @@ def teacher_student(teacher: nn.Module, count: int, dimension: int, noise: float
     with torch.no_grad():
         y = teacher(x)
     return x, y + noise * torch.randn(y.shape, generator=z)
+
+
+def single_index(count: int, dimension: int, z: torch.Generator) -> Examples:
+    """Gaussian inputs (count x dimension) and sin(2 u.x) + (u.x)^2 / 2 (count x 1), standardised, for a unit u."""
+    x, u = torch.randn(count, dimension, generator=z), torch.randn(dimension, 1, generator=z)
+    along = x @ u / u.norm()
+    y = (2 * along).sin() + along.square() / 2
+    return x, (y - y.mean()) / y.std()

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ...orchestrator.claims import Estimate, Frames
+from ...orchestrator.claims import Claim, Estimate, Frames
 from ...orchestrator.task import Scalar
+
+if TYPE_CHECKING:
+    from ...analysis.estimates import Array
+
+MARGIN = 0.15  # `analysis.transfer.MARGIN`, octaves per doubling
 
 Estimator = Callable[[Frames], Estimate]
 Where = Mapping[str, Scalar]
@@ -121,6 +126,39 @@ def slope(metric: str, axis: str, **where: Scalar) -> Estimator:
     return estimate
 
 
+def across(metric: str, axis: str, of: Callable[[Array], float], **where: Scalar) -> Estimator:
+    """`of` the means over seeds of `metric` at each level of `axis`, ascending; with a jackknife interval over seeds.
+
+    Of the trials `where`, one configuration a level.
+    """
+
+    def estimate(frames: Frames) -> Estimate:
+        from ...analysis import tuned
+        from ...analysis.estimates import from_jackknife
+
+        rows = tuned.select(frames.trials, **where)
+        columns = {"index": "replicate", "columns": f"param.{axis}", "values": f"metric.{metric}"}
+        table = rows.pivot(**columns).sort_index(axis=1).to_numpy(dtype=float, na_value=np.nan)
+        without = [of(np.delete(table, k, axis=0).mean(axis=0)) for k in range(len(table))]
+        return from_jackknife(of(table.mean(axis=0)), np.array(without))
+
+    return estimate
+
+
+def grown(metric: str, estimator: Estimator) -> Estimator:
+    """`estimator` of trials that have a metric `growth`: `metric` at the end over what it was when first reported."""
+
+    def estimate(frames: Frames) -> Estimate:
+        rows = frames.metrics.loc[(frames.metrics["metric"] == metric).to_numpy(dtype=bool)]
+        table = rows.pivot(index="trial", columns="step", values="value").sort_index(axis=1).astype(float)
+        growth = dict(zip(table.index, table.iloc[:, -1] / table.iloc[:, 0], strict=True))
+        column = [growth.get(name, np.nan) for name in frames.trials["trial"]]
+        trials = frames.trials.assign(**{"metric.growth": column})
+        return estimator(frames._replace(trials=trials))
+
+    return estimate
+
+
 def drift(axis: str, hyperparameter: str, **where: Scalar) -> Estimator:
     """Octaves by which the best value of `hyperparameter` moves per doubling of `axis`, with the 95% interval.
 
@@ -136,6 +174,16 @@ def movement(axis: str, hyperparameter: str, **where: Scalar) -> Estimator:
     each), and not reproduced where it says *drifts*.
     """
     return _moving(axis, hyperparameter, where, size=True)
+
+
+def moving(whose: str, sweep: Mapping[str, Any], axis: str, parameterization: str, *, stays: bool) -> Claim:
+    """The claim that the best learning rate stays along `axis`, or falls, by the margin of the verdict."""
+    octaves = f"octaves that the best lr moves per doubling of the {axis}"
+    if not stays:
+        fall = drift(axis, "lr", parameterization=parameterization)
+        return Claim(f"{whose}: {octaves}", sweep, fall, "below", -MARGIN)
+    equal = movement(axis, "lr", parameterization=parameterization)
+    return Claim(f"{whose}: |{octaves}|, bounds as for equivalence", sweep, equal, "below", MARGIN)
 
 
 def _moving(axis: str, hyperparameter: str, where: Where, *, size: bool) -> Estimator:

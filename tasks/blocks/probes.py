@@ -1,8 +1,9 @@
 """Measurements of a network beyond its loss: trace and spectral density of the Hessian, the tangent kernel.
 
-As in `fusion.derivatives`, a function f(x, *context) is written for one lane; `x`, a tree of tensors, and `context` are
-given stacked, with lanes as their first axis (`Lanes.smooth` gives all three). Largest eigenvalues are
-`derivatives.top_eigenvalue`. Random directions depend on `seed` alone and are the same in every lane.
+All but `sharpness` are for lanes, as in `fusion.derivatives`: a function f(x, *context) is written for one lane; `x`, a
+tree of tensors, and `context` are given stacked, with lanes as their first axis (`Lanes.smooth` gives all three).
+Largest eigenvalues are `derivatives.top_eigenvalue`. Random directions depend on `seed` alone and are the same in every
+lane.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...orchestrator.fusion.derivatives import hessian_vector, jacobian, ritz
+from ...orchestrator.fusion.derivatives import hessian_vector, jacobian, ritz, top_eigenvalue
+from ...orchestrator.fusion.substitutes import Inside
+
+SMALLEST = 1e-12  # sqrt(v) of a dead unit is 0
 
 Tree = dict[str, Tensor]
 Function = Callable[..., Tensor]
@@ -31,6 +35,31 @@ class Trace(NamedTuple):
 
     value: Tensor
     error: Tensor
+
+
+def sharpness(
+    f: Callable[[Any], Tensor], model: Any, *, iterations: int = 20, betas: tuple[float, float] | None = None
+) -> Tensor:
+    """The largest eigenvalue of P^(1/2) H P^(1/2), for the `metrics` of a program of one lane, whose model this is.
+
+    H is the Hessian of f(model) in the model's matrices (`parameterization.Matrix`), P diag(r) with their rates r, and
+    for Adam with these `betas` diag(r / sqrt(v)) with its bias-corrected v; NaN before the first update. Gradient
+    descent is stable below 2 (1 + momentum) / lr, Adam below 2 (1 + beta_1) / (1 - beta_1) / lr (Cohen et al. 2021,
+    arXiv:2103.00065; 2022, arXiv:2207.14484).
+    """
+    x = {name: w for name, w in model.tensors.items() if name.endswith("weight")}
+    p = {name: model.tensors[name.removesuffix("weight") + "rate"] for name in x}
+    if betas is not None:
+        correction = (1 - betas[1] ** model.optimizer["t"].double()).sqrt()
+        roots = {name: v.sqrt() / correction.to(v.dtype) for name, v in model.optimizer["v"].items()}
+        p = {name: p[name] / roots[name].clamp(min=SMALLEST) for name in x}
+    one, multipliers = ({name: tree[name].unsqueeze(0) for name in x} for tree in (x, p))
+    always = torch.zeros((), dtype=torch.int64)
+    # Fused attention has no second derivative; and the vector to begin from is to be the same in any lane and step.
+    with Inside(always, always, lanes=True, smooth=True):
+        top = top_eigenvalue(lambda w: f(model.at(w)), one, multipliers=multipliers, iterations=iterations)
+    found = top.value.squeeze(0)
+    return found if betas is None else torch.where(model.optimizer["t"] > 0, found, torch.nan)
 
 
 def trace(f: Function, x: Tree, context: tuple[Any, ...] = (), *, samples: int = 16, seed: int = 0) -> Trace:

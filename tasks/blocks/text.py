@@ -32,6 +32,13 @@ def bible() -> Text:
     return Text(text[:-HELD_OUT], text[-HELD_OUT:], "".join(map(chr, alphabet)))
 
 
+def pieces(text: Tensor, length: int, count: int) -> tuple[Tensor, Tensor]:
+    """The first `count` pieces of `length` characters, end to end, and the characters that follow each (count x
+    length)."""
+    size = count * length
+    return text[:size].view(count, length), text[1 : size + 1].view(count, length)
+
+
 def windows(text: Tensor, length: int, count: int, z: torch.Generator) -> tuple[Tensor, Tensor]:
     """`count` pieces of `length` characters at random places, and the characters that follow each (count x length)."""
     starts = torch.randint(len(text) - length, (count,), generator=z)

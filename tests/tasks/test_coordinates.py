@@ -10,8 +10,10 @@ import torch
 from swathe.analysis.coordinates import judge_coordinates
 from swathe.orchestrator.errors import SwatheError
 from swathe.tasks.blocks.coordinates import Begun, measure, sizes
+from swathe.tasks.blocks.parameterization import named_rates
+from swathe.tasks.blocks.systems import SYSTEMS
 from swathe.tasks.scaling import lr_transfer
-from swathe.tasks.scaling.lr_transfer import images, layers, network, rates, settle
+from swathe.tasks.scaling.lr_transfer import layers, network, settle
 
 WIDTHS = [128, 256, 512, 1024]
 
@@ -73,23 +75,33 @@ def test_hooks_measure_outputs_and_are_taken_off():
     assert not model[0]._forward_hooks
 
 
-def begin(parameterization):
-    """The network of lr-transfer with SGD on one batch. Its readout begins at zero, as Yang et al. advise, since what
+SETTINGS = {
+    "mlp": {"lr": 2.0**-4},
+    "residual": {"lr": 2.0},
+    "transformer": {"lr": 2.0**-6, "base_width": 32, "loss": "cross_entropy", "optimizer": "adam"},
+}
+WIDE = {"mlp": [256, 512, 1024, 2048], "residual": [64, 128, 256, 512], "transformer": [32, 64, 128, 256]}
+SHOWN = {"mlp": 64, "residual": 64, "transformer": 4}  # examples
+
+
+def begin(kind: str, **setting: object):
+    """A network of lr-transfer that trains on one batch. Its readout begins at zero, as Yang et al. advise, since what
     is left of a random one shrinks with width under muP for as long as training has not outgrown it."""
+    (x, y), _ = SYSTEMS[kind].examples()
+    x, y = x[: SHOWN[kind]], y[: SHOWN[kind]]
 
     def begin(width: int, seed: int) -> Begun:
-        p = settle({"parameterization": parameterization, "width": width, "base_width": 64, "lr": 2.0**-4})
+        p = settle({"network": kind, "width": width, **SETTINGS[kind], **setting})
         model = network(p, lambda stream: seed)
         named = dict(model.named_parameters())
         with torch.no_grad():
             list(named.values())[-1].zero_()
-        groups = [{"params": [named[name]], "lr": p["lr"] * each["lr"]} for name, each in rates(layers(p)).items()]
-        optimizer = torch.optim.SGD(groups)
-        (x, y), _ = images()
+        groups = [{"params": [named[name]], "lr": p["lr"] * r["lr"]} for name, r in named_rates(layers(p)).items()]
+        optimizer = torch.optim.Adam(groups) if p["optimizer"] == "adam" else torch.optim.SGD(groups)
 
         def update() -> None:
             optimizer.zero_grad()
-            lr_transfer.risk("mse", model(x[:64]), y[:64]).backward()
+            lr_transfer.loss(model, (x, y), p).backward()
             optimizer.step()
 
         return Begun(model, update)
@@ -106,9 +118,13 @@ def one_thread():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_mup_passes_and_the_standard_parameterisation_fails():
-    shown, widths = images()[0][0][:64], [256, 512, 1024, 2048]
-    found = {name: judge_coordinates(measure(begin(name), widths, range(8), shown)) for name in ("mup", "standard")}
+@pytest.mark.parametrize("kind", [*SETTINGS])
+def test_mup_passes_and_the_standard_parameterisation_fails(kind):
+    shown, seeds = SYSTEMS[kind].examples()[0][0][: SHOWN[kind]], range(8)
+    found = {
+        name: judge_coordinates(measure(begin(kind, parameterization=name), WIDE[kind], seeds, shown))
+        for name in ("mup", "standard")
+    }
     assert {name: each.verdict for name, each in found.items()} == {"mup": "passes", "standard": "fails"}, found
     grown = {(each.layer, each.step) for each in found["standard"].slopes if each.trend == "grows"}
-    assert ("2", 3) in grown and ("4", 1) in grown
+    assert ("out" if kind != "mlp" else "4", 1) in grown and len(grown) > 1

@@ -19,26 +19,29 @@ from swathe.orchestrator import spec
 from swathe.orchestrator.fusion import Lanes
 from swathe.orchestrator.spec import Sweep
 from swathe.orchestrator.task import Trial
+from swathe.tasks.blocks.datasets import mnist5k_vectors
 from swathe.tasks.blocks.parameterization import Layer
+from swathe.tasks.blocks.systems import NORM, SYSTEMS
 from swathe.tasks.scaling import lr_transfer
 from swathe.tasks.scaling.lr_transfer import (
     BETAS,
     CHOICES,
     DEFAULTS,
     EPSILON,
-    NORM,
-    PROBE,
     PROGRAM,
     STUDY,
     TASK,
-    images,
-    layers,
     settle,
 )
 
 Pair = tuple[Tensor, Tensor]
 STEPS = 12
 DEMO = Path(lr_transfer.__file__).with_suffix(".yaml")
+
+
+def layers(p: Mapping[str, Any]) -> list[Layer]:
+    """Of the perceptron, input to output."""
+    return [*lr_transfer.layers(p).values()]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +54,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def digits() -> Any:
-    return images()
+    return mnist5k_vectors(NORM)
 
 
 class Reports:
@@ -169,7 +172,7 @@ def test_the_program_trains_as_the_loop_does(setting, parameterization, fused, d
     trials = [Trial(p, replicate=k) for k in range(2 if fused else 1)]
     lanes = Lanes(PROGRAM, [p] * len(trials), [t.seed for t in trials], dtype=torch.float64, fused=fused)
     lanes.run(50)
-    net, ((x, y), _) = layers(p), digits
+    net, ((x, y), _), probe = layers(p), digits, SYSTEMS["mlp"].probe
     size = int(p["batch_size"])
     for lane, trial in enumerate(trials):
         weights = [w.double() for w in initial(net, trial.seed("init"))]
@@ -178,8 +181,8 @@ def test_the_program_trains_as_the_loop_does(setting, parameterization, fused, d
         for place, w in enumerate(weights):
             torch.testing.assert_close(lanes.state["params"][f"{2 * place}.weight"][lane], w, rtol=1e-9, atol=1e-12)
         with torch.no_grad():
-            f = forward(net, weights, x[:PROBE].double())[-1]
-            expected = lr_transfer.risk(p["loss"], f, y[:PROBE].double())
+            f = forward(net, weights, x[:probe].double())[-1]
+            expected = lr_transfer.risk(p["loss"], f, y[:probe].double())
         assert lanes.evaluate()["train_loss"][lane].item() == pytest.approx(expected.item(), rel=1e-9)
 
 
@@ -208,7 +211,11 @@ def test_a_huge_learning_rate_is_reported_and_not_raised():
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"widht": 64}, "'widht' is unknown; there are .*width"), ({"loss": "hinge"}, "'hinge' is unknown; .*mse")],
+    [
+        ({"widht": 64}, "'widht' is unknown; there are .*width"),
+        ({"loss": "hinge"}, "'hinge' is unknown; .*mse"),
+        ({"network": "transformer"}, "'mse' does not fit network 'transformer'; use cross_entropy"),
+    ],
 )
 def test_unknown_parameters_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
@@ -222,7 +229,8 @@ def test_split_is_stratified_disjoint_and_complete(digits):
     (x, y), (held_out, classes) = digits
     assert y.sum(0).tolist() == [400.0] * 10
     assert classes.sum(0).tolist() == [100.0] * 10
-    assert y[:PROBE].sum(0).tolist() == [100.0] * 10
+    probe = SYSTEMS["mlp"].probe
+    assert y[:probe].sum(0).tolist() == [100.0] * 10
     pixels = torch.cat([x, held_out])
     pixels = ((pixels - pixels.min()) / (pixels.max() - pixels.min()) * 255).round().to(torch.uint8)
     rows = torch.cat([pixels, torch.cat([y, classes]).argmax(1, keepdim=True).to(torch.uint8)], dim=1)
