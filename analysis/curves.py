@@ -19,6 +19,7 @@ from .statistics import mean_curve
 Array = NDArray[np.float64]
 
 BIN = 1 / 8  # octaves: scattered points nearer than this are read as one
+LONELY = "of a seed that not every level has"  # trials with a result that are left out
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Curve:
 class Curves:
     """All levels, ascending. `logarithmic`: cost is the logarithm of the metric, else the metric or its negative.
     `scattered`: the levels do not share their points. `varying` are other parameters that differ between trials.
-    `excluded` counts trials that say nothing, by reason."""
+    `excluded` counts trials that say nothing, by reason. `replicates` name the seeds, in the order of the costs."""
 
     curves: tuple[Curve, ...]
     seeds: int
@@ -70,6 +71,7 @@ class Curves:
     scattered: bool
     varying: tuple[str, ...]
     excluded: Mapping[str, int]
+    replicates: tuple[int, ...] = ()
 
     def metric(self, cost: float) -> float:
         """A cost in the units of the metric."""
@@ -144,8 +146,12 @@ def gather(trials: pd.DataFrame, axis: str, hyperparameter: str, metric: str, di
     if scattered:
         table["x"] = table.groupby(["level", np.floor(table["x"] / BIN)])["x"].transform("mean")
     curves = tuple(_curve(value, table.loc[table["level"] == value], seeds) for value in sorted(set(table["level"])))
-    varying = _varying(trials, (axis, hyperparameter))
-    return Curves(curves, len(seeds), logarithmic, sign, scattered, varying, exclusions(trials, usable))
+    varying, excluded = _varying(trials, (axis, hyperparameter)), exclusions(trials, usable)
+    if lonely := int((~table["replicate"].isin(seeds)).sum()):
+        excluded[LONELY] = lonely
+    return Curves(
+        curves, len(seeds), logarithmic, sign, scattered, varying, excluded, tuple(int(seed) for seed in seeds)
+    )
 
 
 def _positive(trials: pd.DataFrame, column: str) -> Array:
@@ -175,6 +181,11 @@ def _scattered(table: pd.DataFrame) -> bool:
 
 
 def _curve(level: float, rows: pd.DataFrame, seeds: Sequence[float]) -> Curve:
-    pivot = rows.pivot_table(index="replicate", columns="x", values="cost", aggfunc="mean", dropna=False)
-    pivot = pivot.reindex(index=seeds).dropna(axis="columns", how="all")
-    return Curve(level, pivot.columns.to_numpy(dtype=np.float64), pivot.to_numpy(dtype=np.float64))
+    """The costs of one level by seed and point, those of trials that share both being averaged."""
+    mine = rows.loc[rows["replicate"].isin(seeds)]
+    x, column = np.unique(mine["x"].to_numpy(dtype=np.float64), return_inverse=True)
+    place = (np.searchsorted(np.asarray(seeds), mine["replicate"].to_numpy(dtype=np.float64)), column)
+    total, count = np.zeros((len(seeds), len(x))), np.zeros((len(seeds), len(x)))
+    np.add.at(total, place, mine["cost"].to_numpy(dtype=np.float64))
+    np.add.at(count, place, 1.0)
+    return Curve(level, x, np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))

@@ -24,6 +24,7 @@ from .summary import split_parameters
 if TYPE_CHECKING:
     # A second to import, which a report without importances need not spend.
     from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 Array = NDArray[np.float64]
 
@@ -69,8 +70,9 @@ def importances(
         {name: _plain(value, search[name]) for name, value in zip(kept, row, strict=True)}
         for row in values[kept].itertuples(index=False)
     ]
-    found = _evaluate(records, costs, search, share, wide)
-    drawn = _without_groups(records, costs, search, (share, wide), np.random.default_rng(seed))
+    told = _told(records, costs, search)
+    found = _evaluate(told, search, share, wide)
+    drawn = _without_groups(told, search, (share, wide), np.random.default_rng(seed))
     note = f"The best {100 * share:.0f}% against the better {100 * wide:.0f}% of {n} configurations."
     answers = {}
     for name in sorted(kept, key=lambda each: -found[each]):
@@ -120,12 +122,24 @@ def _plain(value: Any, distribution: BaseDistribution) -> Any:
     return str(value) if isinstance(distribution, CategoricalDistribution) else float(value)
 
 
+def _told(
+    records: Sequence[Mapping[str, Any]], costs: Array, search: Mapping[str, BaseDistribution]
+) -> list[FrozenTrial]:
+    """The configurations as Optuna's trials."""
+    from optuna.trial import create_trial
+
+    # Infinite costs are last in the order, which is all that the method reads.
+    finite = costs[np.isfinite(costs)]
+    worst = float(finite.max()) + 1.0 if len(finite) else 0.0
+    values = np.where(np.isfinite(costs), costs, worst)
+    return [
+        create_trial(params=dict(record), distributions=dict(search), value=float(value))
+        for record, value in zip(records, values, strict=True)
+    ]
+
+
 def _evaluate(
-    records: Sequence[Mapping[str, Any]],
-    costs: Array,
-    search: Mapping[str, BaseDistribution],
-    top: float,
-    region: float,
+    told: Sequence[FrozenTrial], search: Mapping[str, BaseDistribution], top: float, region: float
 ) -> dict[str, float]:
     """Importances that sum to 1, equal where no parameter tells the best apart."""
     import optuna
@@ -133,11 +147,7 @@ def _evaluate(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
-    # Infinite costs are last in the order, which is all that the method reads.
-    finite = costs[np.isfinite(costs)]
-    worst = float(finite.max()) + 1.0 if len(finite) else 0.0
-    for record, cost in zip(records, np.where(np.isfinite(costs), costs, worst), strict=True):
-        study.add_trial(optuna.trial.create_trial(params=dict(record), distributions=dict(search), value=float(cost)))
+    study.add_trials(told)
     evaluator = PedAnovaImportanceEvaluator(target_quantile=top, region_quantile=region)
     found = evaluator.evaluate(study, params=list(search))
     total = sum(found.values())
@@ -145,16 +155,15 @@ def _evaluate(
 
 
 def _without_groups(
-    records: Sequence[Mapping[str, Any]],
-    costs: Array,
+    told: Sequence[FrozenTrial],
     search: Mapping[str, BaseDistribution],
     shares: tuple[float, float],
     rng: np.random.Generator,
 ) -> dict[str, Array]:
     """The importances (groups,) without each of `GROUPS` parts of the configurations."""
-    group = rng.permutation(len(costs)) % GROUPS
-    found = []
-    for left_out in range(min(GROUPS, len(costs))):
-        rows = [int(row) for row in np.flatnonzero(group != left_out)]
-        found.append(_evaluate([records[row] for row in rows], costs[rows], search, *shares))
+    group = rng.permutation(len(told)) % GROUPS
+    found = [
+        _evaluate([each for each, mine in zip(told, group, strict=True) if mine != left_out], search, *shares)
+        for left_out in range(min(GROUPS, len(told)))
+    ]
     return {name: np.array([each[name] for each in found]) for name in search}

@@ -17,6 +17,7 @@ from .words import group_label, interval, signed, spoken
 MARKERS = "osD^vPX*"
 GROUPS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito, 2008
 GREY = "#666666"
+LETTER = 0.019  # the width of a letter of a line's name, as a share of a panel's
 
 Groups = Mapping[tuple[Any, ...], Curves]
 Verdicts = Mapping[tuple[Any, ...], TransferVerdict]
@@ -100,7 +101,8 @@ def _name_lines(axes: Axes, curves: Curves, colours: Sequence[Any], axis: str) -
     ends.sort(key=lambda end: end[0])
     heights = _apart([end[0] for end in ends], 0.055)
     left, right = axes.get_xlim()
-    axes.set_xlim(left - 0.14 * (right - left), right)
+    letters = max((len(name) + len(axis) + 1 for *_, name, _ in ends), default=0)
+    axes.set_xlim(left - (0.02 + LETTER * letters) * (right - left), right)
     for height, (_, x, name, colour) in zip(heights, ends, strict=True):
         axes.annotate(
             f"{axis} {name}" if height == max(heights) else name,

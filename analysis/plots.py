@@ -17,7 +17,7 @@ from .panels import GREY, Groups, Verdicts, loss_limits, loss_panel, optimum_pan
 from .study import TransferStudy
 from .summary import BestRow, configuration_means
 from .transfer import TransferVerdict
-from .words import spoken
+from .words import shortened, spoken
 
 CELLS = 40
 NOTE = "line: mean over seeds; band: lowest to highest seed; diamond: optimum with 95% interval; cross: diverged"
@@ -72,7 +72,7 @@ def optima_figure(verdicts: Verdicts, study: TransferStudy) -> Figure:
 
 
 def configurations_figure(trials: pd.DataFrame, best: Sequence[BestRow], label: str) -> Figure:
-    """The mean objective of every configuration, a row a cell, and the best one of each with its standard error.
+    """The mean objective of every configuration, a row a cell, and the best one of each with its 95% interval.
 
     At most `CELLS` cells; trials without a value are not shown.
     """
@@ -86,20 +86,17 @@ def configurations_figure(trials: pd.DataFrame, best: Sequence[BestRow], label: 
             values, np.full(len(values), rank), linestyle="", marker="o", markersize=4, color="#0072B2", alpha=0.4
         )
         axes.plot(row.value, rank, marker="D", markersize=6.5, color="#D55E00", markeredgecolor="white", zorder=5)
-        if row.error is not None:
-            axes.hlines(rank, row.value - row.error, row.value + row.error, color="#D55E00", linewidth=1.4, zorder=4)
+        low, high = row.interval
+        if low is not None and high is not None:
+            axes.hlines(rank, low, high, color="#D55E00", linewidth=1.4, zorder=4)
     values = means["mean"].to_numpy(dtype=float)
     if len(values) and 0 < 10 * values.min() < values.max():
         axes.set_xscale("log")
-    axes.set_yticks(range(len(shown)), [_shorten(row.label) for row in shown])
+    axes.set_yticks(range(len(shown)), [shortened(row.label) for row in shown])
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     axes.set_xlabel(f"final {spoken(label)}")
     tidy(axes)
     return figure
-
-
-def _shorten(label: str) -> str:
-    return label if len(label) <= 30 else label[:29] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def to_svg(figure: Figure, salt: str = "swathe") -> str:

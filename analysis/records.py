@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+import pandas as pd
+from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,12 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure as inline SVG."""
+    """A figure, what it shows in words, and the numbers behind it."""
 
     title: str
-    svg: Markup
+    figure: Figure
     caption: str
+    data: pd.DataFrame
 
 
 @dataclass(frozen=True, slots=True)

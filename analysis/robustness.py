@@ -54,6 +54,11 @@ __all__ = [
     "worst_domain",
 ]
 
+WINNER = "The winner, without the luck of being chosen"
+RELIABILITY = "Reliability over seeds"
+SENSITIVITY = "Sensitivity to the hyperparameter"
+IMPORTANCE = "Importance of hyperparameters"
+
 CELLS = 40  # tables show at most so many
 FEWEST_CONFIGURATIONS = 20  # below which importances have no interval and are not shown
 FEWEST_VALUES = 4  # of a hyperparameter, for the width of a basin
@@ -68,7 +73,8 @@ def robustness_tables(trials: pd.DataFrame, sweep: Sweep) -> list[Table]:
     if sweep.seeds < SEEDS or trials.empty:
         return []
     direction, metric = sweep.directions[sweep.objective], spoken(sweep.objective)
-    best = best_configurations(trials, direction)[:CELLS]
+    whole = best_configurations(trials, direction)
+    best = whole[:CELLS]
     cells = {row.cell: trials.loc[text(trials, "cell") == row.cell] for row in best}
     tables = [
         _winner_table(best, cells, direction, metric),
@@ -76,7 +82,8 @@ def robustness_tables(trials: pd.DataFrame, sweep: Sweep) -> list[Table]:
         _width_table(best, cells, direction),
         _importance_table(best, cells, direction),
     ]
-    return [table for table in tables if table.rows]
+    cut = f" The first {CELLS} of {len(whole)} cells." if len(whole) > CELLS else ""
+    return [replace(table, lead=table.lead + cut) for table in tables if table.rows]
 
 
 def _winner_table(best: Sequence[BestRow], cells: dict[str, pd.DataFrame], direction: str, metric: str) -> Table:
@@ -96,7 +103,7 @@ def _winner_table(best: Sequence[BestRow], cells: dict[str, pd.DataFrame], direc
         "Each seed in turn is set aside, the best configuration is chosen by the others, and its value on that seed"
         " counts. Where the same one is not chosen every time, its own value needs fresh seeds."
     )
-    return Table("The winner, without the luck of being chosen", heads, rows, lead)
+    return Table(WINNER, heads, rows, lead)
 
 
 def _choice(winner: Winner, rows: pd.DataFrame) -> tuple[str, str, str]:
@@ -127,7 +134,7 @@ def _seed_table(best: Sequence[BestRow], cells: dict[str, pd.DataFrame], directi
             bad = int((text(mine, "cause") == "diverged").sum())
             rows.append((row.label, _interval(found), plain(known.min()), plain(known.max()), str(bad), str(found.n)))
     lead = "How much the seed alone moves the result of each cell's best configuration, chosen on the same seeds."
-    return Table("Reliability over seeds", heads, rows, lead)
+    return Table(RELIABILITY, heads, rows, lead)
 
 
 def _width_table(best: Sequence[BestRow], cells: dict[str, pd.DataFrame], direction: str) -> Table:
@@ -147,7 +154,7 @@ def _width_table(best: Sequence[BestRow], cells: dict[str, pd.DataFrame], direct
                 octaves = f"at least {plain(found.width.estimate or 0.0, 3)}; it goes on beyond the range tried"
             rows.append((row.label, spoken(name), octaves, found.within, _excess(found), str(found.n)))
     lead = "How far a hyperparameter may be off: a factor of two is one octave. Diverged values count as walls."
-    return Table("Sensitivity to the hyperparameter", heads, rows, lead)
+    return Table(SENSITIVITY, heads, rows, lead)
 
 
 def _excess(found: Sensitivity) -> str:
@@ -188,7 +195,7 @@ def _importance_table(best: Sequence[BestRow], cells: dict[str, pd.DataFrame], d
         "What tells the best tenth of configurations from the better half: the share of each parameter, by PED-ANOVA."
         " It measures importance near the optimum, not where training diverges."
     )
-    return Table("Importance of hyperparameters", heads, rows, lead)
+    return Table(IMPORTANCE, heads, rows, lead)
 
 
 def _interval(found: Estimate | Winner) -> str:

@@ -11,6 +11,8 @@ import pandas as pd
 
 from ..orchestrator.schema import PARAM
 from .curves import numbers, objective, text
+from .estimates import CONFIDENCE, SEEDS
+from .statistics import Spread, half_width
 from .transfer import TransferVerdict
 from .words import group_label, interval, plain, signed
 
@@ -42,6 +44,14 @@ class BestRow:
     seeds: int
     ended: int
     tried: int
+
+    @property
+    def interval(self) -> tuple[float, float] | tuple[None, None]:
+        """The 95% t interval of `value`; None from fewer than three seeds."""
+        if self.error is None or self.seeds < SEEDS:
+            return None, None
+        half = half_width(Spread(self.error, self.seeds - 1.0), CONFIDENCE)
+        return self.value - half, self.value + half
 
 
 @dataclass(frozen=True, slots=True)

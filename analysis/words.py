@@ -54,6 +54,25 @@ def interval(low: float, high: float) -> str:
     return f"at least {signed(low)}" if isfinite(low) else "of any size"
 
 
+def stepped(value: float, digits: int | None = None) -> str:
+    """A difference with its sign: to three significant digits, or to `digits` after the point; infinities in words."""
+    if digits is not None or not isfinite(value):
+        return signed(value, digits or 0)
+    return f"{'+' if value > 0 else ''}{plain(value, 3)}"
+
+
+def shortened(label: str, most: int = 30) -> str:
+    """A label that fits beside an axis."""
+    return label if len(label) <= most else label[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def estimated(value: float, low: float | None, high: float | None) -> str:
+    """A number with its interval, or that it has none."""
+    if low is None or high is None:
+        return f"{plain(value)} (no interval)"
+    return f"{plain(value)} ({plain(low)} to {plain(high)})"
+
+
 def assignments(params: Mapping[str, Any]) -> str:
     """Parameters with their values, those that are absent left out."""
     shown = ((name, value) for name, value in params.items() if not pd.isna(value))

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ...analysis import load, pareto, summary
+from ...analysis.edges import MARK, edges
 from ..messages import Scalar, TrialKey
 from ..spec import Cell, Sweep
 from . import front
@@ -85,6 +86,7 @@ def _described(sweep: Sweep, rows: Sequence[Best]) -> dict[str, Any]:
                 "values": row.cell.values,
                 "configuration": row.configuration,
                 "params": row.params,
+                "at_edge": edges(row.params, sweep),
                 "mean": row.mean,
                 "standard_error": row.error,
                 "seeds": row.seeds,
@@ -100,7 +102,7 @@ def show_best(sweep: Sweep, rows: Sequence[Best]) -> None:
     shown = table(*sweep.grid, *numbers, "trials", "parameters", right=numbers)
     for row in rows:
         values = [word(value) for value in row.cell.values.values()]
-        shown.add_row(*values, *_numbers(sweep, row), _trials(row), settings(row.params))
+        shown.add_row(*values, *_numbers(sweep, row), _trials(row), _settings(sweep, row))
     if fits(shown):
         show(shown)
         return
@@ -108,7 +110,13 @@ def show_best(sweep: Sweep, rows: Sequence[Best]) -> None:
         mean, error, seeds = _numbers(sweep, row)
         where = f"{settings(row.cell.values)}: " if row.cell.values else ""
         show(Text(f"{where}{sweep.objective} {mean}, std. error {error}, {seeds} seeds, trials {_trials(row)}"))
-        show(Padding(Text(settings(row.params)), (0, 0, 0, 4)))
+        show(Padding(Text(_settings(sweep, row)), (0, 0, 0, 4)))
+
+
+def _settings(sweep: Sweep, row: Best) -> str:
+    """The parameters, and which of them lie at an edge of their range, where the best may lie beyond."""
+    at = edges(row.params, sweep)
+    return settings(row.params) + (f"  {' and '.join(at)} {MARK}" if at else "")
 
 
 def _numbers(sweep: Sweep, row: Best) -> tuple[str, str, str]:

@@ -77,7 +77,7 @@ def _tell_front(opened: Opened, trials: pd.DataFrame) -> None:
 def _tell_next(opened: Opened) -> None:
     click.echo("\nnext:")
     verbs = {"status": "counts and failures", "results": "all trials", "best": "the best configurations"}
-    verbs["report"] = "write the report again; --open shows it"
+    verbs["report"] = "write the report again, and its figures as PDF, SVG and CSV"
     commands = {f"swathe {verb} {opened.handle}": what for verb, what in verbs.items()}
     for typed, what in commands.items():
         click.echo(f"  {typed:<{max(map(len, commands))}}  {what}")

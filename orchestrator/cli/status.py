@@ -50,7 +50,7 @@ def _show_study(opened: Opened, now: Standing) -> None:
     from ...analysis import load
     from .verdict import show_verdict
 
-    show_verdict(sweep, load.trials(opened.folder))
+    show_verdict(sweep, load.trials(opened.home))
     if sweep.stop is not None:
         click.echo(f"\n{sweep.seeds} of at most {sweep.most_seeds} seeds; {_looked(opened)}")
     elif now.counts.open:

@@ -92,7 +92,7 @@ def test_no_results_at_all(make_study, text):
     assert "No configuration has a result yet." in render(empty, text)
     failed = trials(make_study, state="FAIL", cause="diverged", value=np.nan)
     html = render(failed, text)
-    assert "No configuration has a result." in html and "132 diverged" in html and "Trials without a result" in html
+    assert "No configuration has a result." in html and "132 diverged" in html and "What was left out, and why" in html
 
 
 def test_a_sweep_without_a_study_shows_its_configurations(make_study):
