@@ -295,8 +295,6 @@ class Fleet:
         """Write how the workers are into the ledger."""
         self._told = time.monotonic()
         late = [] if self._gathering.is_set() else sorted(self._expected)
-        awaited = (
-            late and f"waits up to {GATHER_SECONDS:.0f} s for workers of the scheduler before it: {', '.join(late)}"
-        )
+        awaited = late and f"waits up to {GATHER_SECONDS:.0f} s for workers of an earlier scheduler: {', '.join(late)}"
         said = [text for text in (self._mailbox.failure or self._said, self._shortage, awaited) if text]
         self._scheduler.tell({"workers": [described(post) for post in self._posts.values()], "said": said})

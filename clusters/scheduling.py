@@ -38,6 +38,7 @@ class ClusterScheduler:
         self._takeover = takeover
         self._epoch = epoch
         self._again = False
+        self._known: set[str] = set()
         self._ready = asyncio.Event()
         self._refusal: Exception | None = None
         self._self = context.current_actor
@@ -54,6 +55,7 @@ class ClusterScheduler:
     async def join(self, info: WorkerInfo, node: str) -> int:
         """Introduce a worker; the number of its last push that is in the ledger."""
         await self.started()
+        self._known.add(info.worker)
         return await self._fleet.join(info, node)
 
     async def keep(self, worker: str, held: Held | None) -> None:
@@ -67,7 +69,7 @@ class ClusterScheduler:
         Raises `Stranger` when its caller has not noticed that its scheduler has a successor.
         """
         await self.started()
-        if not self._scheduler.knows(push.worker):
+        if push.worker not in self._known:
             raise Stranger(f"worker {push.worker} has not introduced itself to scheduler {self._scheduler.epoch}")
         if push.wants_lease:
             await self._fleet.gathered(push.worker)

@@ -124,10 +124,6 @@ class Scheduler:
         self._infos[info.worker] = info
         return self._heard.get(info.worker, 0)
 
-    def knows(self, worker: str) -> bool:
-        """Whether the worker has introduced itself."""
-        return worker in self._infos
-
     def keep(self, worker: str, held: Held) -> None:
         """A worker of an earlier scheduler goes on with its lease, from the next tick on."""
         self._movements.keep(worker, held)
