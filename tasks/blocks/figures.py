@@ -46,7 +46,7 @@ def curves_figure(frames: Frames, *, by: str, over: str, metrics: Sequence[str])
         axes.set_xlabel(spoken(over))
         axes.set_title(spoken(metric), fontsize=10, loc="left")
         tidy(axes)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.axes[0].legend(frameon=False, fontsize=8, title=spoken(by), title_fontsize=8)
     return figure
 
 

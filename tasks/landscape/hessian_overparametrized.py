@@ -146,8 +146,7 @@ def landscape(model: Any, data: Any, p: Mapping[str, Any]) -> dict[str, Tensor]:
         "negative": -values[0] / values[-1],
         "overlap": (span(e, y, k).T @ vectors[:, -k:]).square().sum() / k,
         "residual": (hessian - e.T @ e / len(x)).norm() / hessian.norm(),
-        "outliers": (count := outliers(values, k)),
-        "miscount": (count - k).abs(),
+        "outliers": outliers(values, k),
         "barrier": barrier(risk, w, small),
         "barrier_apart": barrier(risk, w, apart),
     }
@@ -194,6 +193,6 @@ TASK = as_task(
     smallest={"width": 4, "inputs": 6, "examples": 32, "steps": 8, "branch": 4},
     paper=PAPER,
     claims=CLAIMS,
-    paper_scale={"fixed.width": 64, "fixed.examples": 1000, "seeds": 10},
+    paper_scale={"grid.width": [32, 64, 128], "fixed.examples": 1000, "seeds": 10},
     figure=figure,
 )

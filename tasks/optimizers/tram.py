@@ -130,8 +130,8 @@ def probe(around: Around, method: str) -> Probed:
 
 def optimizer(p: Params) -> Optimizer:
     """The base optimizer with the gradient of the method."""
-    method, decay = str(p["method"]), "weight_decay"
-    base = adam("lr", (0.9, 0.99), weight_decay=decay) if p["base"] == "adam" else sgd("lr", 0.9, weight_decay=decay)
+    usual = partial(adam, betas=(0.9, 0.99)) if p["base"] == "adam" else partial(sgd, momentum=0.9)
+    method, base = str(p["method"]), usual("lr", weight_decay="weight_decay")
 
     def rule(x: Tensor, g: Tensor, memory: Tree, c: Tree) -> Tree:
         anchor, before = memory.pop("anchor"), x.clone()
