@@ -53,7 +53,7 @@ class Request:
 
 def submit(request: Request) -> str:
     """Make or reopen the sweep and start its scheduler; `STARTED` or `FINISHED`. Raises `SwatheError`."""
-    staffing = Staffing(**{**request.staffing, "secrets": tuple(request.staffing["secrets"])})
+    staffing = Staffing.read(request.staffing)
     require(staffing.secrets)
     sweep = parse(request.spec, source="the spec", root=Path(request.root))
     launch = Launch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,14 +19,11 @@ from ..orchestrator.mailbox import Mailbox
 from ..orchestrator.messages import Cause, Held, Loss, Push, Reply, WorkerInfo
 from . import nodes
 from .posts import Post, Staffing, described, reason
+from .sizing import Hire, Release, sized
 from .workers import ClusterWorker, Warden, worker_name
 
 ROUND_SECONDS = 1.0
 TELL_SECONDS = 2.0
-# A worker without work is kept for a while: the next generation may be on its way.
-IDLE_SECONDS = 20.0
-# Workers that ask for a place at a time, at least; more when more have one. Ray's autoscaler sees them as demand.
-FEW_PENDING = 2
 # A place that is not found within this time is told with its reason.
 PLACE_SECONDS = 5.0
 # How long a successor waits for the workers of its predecessor before it gives their trials to others.
@@ -52,7 +50,7 @@ class Fleet:
         self._hired = 0
         self._in_vain = 0
         self._said = ""
-        self._shortage = ""
+        self._shortages: list[str] = []
         self._gone: set[str] = set()
         self._told = 0.0
 
@@ -62,7 +60,7 @@ class Fleet:
         """A worker has come, or comes back; the number of its last push that is in the ledger."""
         post = self._posts.get(info.worker)
         if post is not None:
-            post.info, post.node, post.busy = info, node, time.monotonic()
+            post.info, post.node, post.busy, post.share = info, node, time.monotonic(), info.share
             self._in_vain, self._said = 0, ""
             # Nobody waits for the answer; a warden that is not there yet hears of it when it is.
             self._warden(node).joined.remote(info)
@@ -172,30 +170,22 @@ class Fleet:
 
     def _size(self) -> None:
         """Hire as many as there is work for; let those go that have had none for a while."""
-        open_posts = [post for post in self._posts.values() if not post.leaving]
-        pending = [post for post in open_posts if post.info is None]
-        wanted = 0 if self._scheduler.closed is not None or self._mailbox.draining else self._wanted()
-        for post in reversed(pending[max(0, wanted - len(open_posts) + len(pending)) :]):
-            ray.kill(post.actor)
-            post.leaving = True
-        room = max(FEW_PENDING, len(open_posts) - len(pending)) - len(pending)
-        for _ in range(min(wanted - len(open_posts), room)):
-            self._hire()
-        came = [post for post in open_posts if post.info is not None and not post.trial]
-        idle = [post for post in came if time.monotonic() - post.busy > IDLE_SECONDS]
-        for post in idle[: max(0, len(open_posts) - wanted)]:
-            self._release(post)
+        over = self._scheduler.closed is not None or self._mailbox.draining or self._in_vain >= STARTS_IN_VAIN
+        demand = {} if over else self._scheduler.demand
+        for each in sized([*self._posts.values()], self._staffing, demand, time.monotonic()):
+            match each:
+                case Hire(share=share):
+                    self._hire(share)
+                case Release(post=post) if post.info is None:
+                    ray.kill(post.actor)
+                    post.leaving = True
+                case Release(post=post):
+                    self._release(post)
 
-    def _wanted(self) -> int:
-        if self._in_vain >= STARTS_IN_VAIN:
-            return 0
-        most = self._staffing.workers
-        return self._scheduler.demand if most is None else min(most, self._scheduler.demand)
-
-    def _hire(self) -> None:
+    def _hire(self, share: str) -> None:
         self._hired += 1
         name = f"w{self._scheduler.epoch}.{self._hired}"
-        asked = self._staffing
+        asked = self._staffing.shares[share]
         made = ray.remote(ClusterWorker).options(
             name=worker_name(self._home.name, name),
             lifetime="detached",
@@ -206,9 +196,9 @@ class Fleet:
             resources=dict(asked.resources) or None,
         )
         push_seconds = max(1.0, len(self._posts) / REPORTS_A_SECOND)
-        actor = made.remote(self._home, name, push_seconds, asked.secrets)
+        actor = made.remote(self._home, name, share, push_seconds, self._staffing.secrets)
         actor.run.remote()
-        self._employ(Post(name, actor, time.monotonic()))
+        self._employ(Post(name, actor, time.monotonic(), share))
 
     def _employ(self, post: Post) -> None:
         self._posts[post.name] = post
@@ -267,15 +257,18 @@ class Fleet:
     async def _explain(self) -> None:
         """Why workers are not placed."""
         waiting = [post for post in self._posts.values() if post.info is None and not post.leaving]
-        late = [post for post in waiting if time.monotonic() - post.since > PLACE_SECONDS]
-        self._shortage = ""
-        if late:
-            try:
-                told = await asyncio.to_thread(nodes.shortage, self._staffing.asked)
-            except Exception as error:
-                # Ray's state API is down; the sweep does not depend on it.
-                told = f"wait for a place ({type(error).__name__}: {first_line(error)})"
-            self._shortage = f"{len(waiting)} workers: {told}" if told else ""
+        late = [post.share for post in waiting if time.monotonic() - post.since > PLACE_SECONDS]
+        shortages = [await self._shortage_of(share, waiting) for share in self._staffing.shares if share in late]
+        self._shortages = [told for told in shortages if told]
+
+    async def _shortage_of(self, share: str, waiting: Sequence[Post]) -> str:
+        count = sum(post.share == share for post in waiting)
+        try:
+            told = await asyncio.to_thread(nodes.shortage, self._staffing.shares[share].asked)
+        except Exception as error:
+            # Ray's state API is down; the sweep does not depend on it.
+            told = f"wait for a place ({type(error).__name__}: {first_line(error)})"
+        return f"{count} worker{'s' * (count != 1)}: {told}" if told else ""
 
     async def _measure(self) -> None:
         for node, warden in list(self._wardens.items()):
@@ -296,5 +289,5 @@ class Fleet:
         self._told = time.monotonic()
         late = [] if self._gathering.is_set() else sorted(self._expected)
         awaited = late and f"waits up to {GATHER_SECONDS:.0f} s for workers of an earlier scheduler: {', '.join(late)}"
-        said = [text for text in (self._mailbox.failure or self._said, self._shortage, awaited) if text]
+        said = [text for text in (self._mailbox.failure or self._said, *self._shortages, awaited) if text]
         self._scheduler.tell({"workers": [described(post) for post in self._posts.values()], "said": said})

@@ -12,30 +12,73 @@ from ..orchestrator.messages import WorkerInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Staffing:
-    """What workers ask Ray for (`memory` in bytes), how many there may be, and the variables that nodes must have."""
+class Share:
+    """The share of a node that a worker asks Ray for (`memory` in bytes), and how many such workers there may be."""
 
     cpus: float
     gpus: float = 0.0
     memory: int = 0
     workers: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict[str, float])
-    secrets: tuple[str, ...] = ()
 
     @property
     def asked(self) -> dict[str, float]:
-        """The share of a node that a worker takes, in Ray's words."""
+        """In Ray's words."""
         share = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory), **self.resources}
         return {name: much for name, much in share.items() if much}
 
 
+@dataclass(frozen=True, slots=True)
+class Staffing:
+    """The shares that trials occupy, by name, how many workers there may be in all, and variables of the nodes.
+
+    Searches count with so many `threads`.
+    """
+
+    shares: Mapping[str, Share]
+    workers: int | None = None
+    threads: int = 1
+    secrets: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Staffing:
+        """From plain values, as a request carries them."""
+        shares = {name: Share(**share) for name, share in told["shares"].items()}
+        return cls(shares, told["workers"], told["threads"], tuple(told["secrets"]))
+
+    def allotted(self, demand: Mapping[str, int]) -> dict[str, int]:
+        """How many workers each share is to have for so much demand.
+
+        One after another gets one more until there is no demand or no room; those that need most of a node come first.
+        """
+        most = {
+            name: min([demand.get(name, 0)] + ([] if share.workers is None else [share.workers]))
+            for name, share in self.shares.items()
+        }
+        room = sum(most.values()) if self.workers is None else self.workers
+        found = dict.fromkeys(sorted(most, key=lambda name: _needs(self.shares[name]), reverse=True), 0)
+        while room > 0 and (short := [name for name in found if found[name] < most[name]]):
+            fewest = min(short, key=lambda name: found[name])
+            found[fewest] += 1
+            room -= 1
+        return found
+
+
+def _needs(share: Share) -> tuple[float, int, float]:
+    return share.gpus, share.memory, share.cpus
+
+
 @dataclass(slots=True)
 class Post:
-    """A worker, from the moment when Ray is asked for it; `info` and `node` are known once it has come."""
+    """A worker, from the moment when Ray is asked for it; `info` and `node` are known once it has come.
+
+    The share of one that an earlier scheduler has hired is not known before, either.
+    """
 
     name: str
     actor: Any
     since: float
+    share: str | None = None
     info: WorkerInfo | None = None
     node: str = ""
     trial: str = ""
@@ -56,6 +99,7 @@ def described(post: Post) -> Mapping[str, Any]:
         "node": post.info.node if post.info else "",
         "id": post.node[:8],
         "device": post.info.device if post.info else "",
+        "share": post.share or "",
         "trial": post.trial,
         "lanes": post.lanes,
         "cores": post.cores,

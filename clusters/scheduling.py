@@ -146,7 +146,7 @@ class ClusterScheduler:
     async def _serve(self) -> None:
         governing = asyncio.create_task(self._fleet.govern())
         try:
-            with pinned_threads(max(1, int(self._staffing.cpus))):
+            with pinned_threads(self._staffing.threads):
                 serving = asyncio.create_task(self._mailbox.serve(self._fleet.staffed, self._fleet.kill))
                 await asyncio.wait([serving, governing], return_when=asyncio.FIRST_COMPLETED)
                 if governing.done():

@@ -10,36 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..orchestrator.errors import SwatheError
-from ..orchestrator.spec import Sweep
+from ..orchestrator.spec import Resources, Sweep
+from .asking import SubmissionFailed, asked, first_line
 from .profile import Profile
 
 POLL_SECONDS = 0.2
 LAST_LINES = 20
 AGENT_SECONDS = 60.0
+# Packages of `environment.pip` are installed in this time, too.
+SUBMIT_SECONDS = 600.0
+UPLOAD_SECONDS = 300.0
 # What no training code needs; Ray leaves out what .gitignore names, too.
 EXCLUDED = (".git", ".venv", "__pycache__", "*.pyc", ".pytest_cache", ".ruff_cache", ".hypothesis")
 
 
-class SubmissionFailed(SwatheError):
-    """The cluster cannot be reached, or did not take the sweep."""
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a sweep is to be started: its workers at most, and what `swathe run` takes, too."""
+    """How a sweep is to be started: its workers at most, and what `swathe run` takes, too.
+
+    A cluster that has not taken it within `seconds` is not waited for.
+    """
 
     workers: int | None = None
     takeover: bool = False
     accept: bool = False
     origin: str | None = None
+    seconds: float = SUBMIT_SECONDS
 
 
-def submit(profile: Profile, sweep: Sweep, asked: Asked, waiting: Callable[[], None] = lambda: None) -> str:
-    """Submit `sweep`; returns what `entry.submit` does, when its scheduler owns it. Raises `SubmissionFailed`.
-
-    `waiting` is called again and again until then.
-    """
+def submit(profile: Profile, sweep: Sweep, wish: Asked) -> str:
+    """Submit `sweep`; returns what `entry.submit` does, when its scheduler owns it. Raises `SubmissionFailed`."""
     from .entry import Request
 
     code = working_directory(profile, sweep)
@@ -53,35 +53,56 @@ def submit(profile: Profile, sweep: Sweep, asked: Asked, waiting: Callable[[], N
         ledger=profile.ledger,
         store=profile.store,
         namespace=profile.namespace,
-        staffing=staffing(profile, sweep, asked.workers),
-        takeover=asked.takeover,
-        accept=asked.accept,
-        origin=asked.origin,
+        staffing=staffing(profile, sweep, wish.workers),
+        takeover=wish.takeover,
+        accept=wish.accept,
+        origin=wish.origin,
     )
     client = client_of(profile)
     command = f"python -m swathe.clusters.entry {shlex.quote(request.as_json())}"
-    return ended(client, _begun(client, command, environment_of(profile, code)), waiting)
+    deadline = time.monotonic() + wish.seconds
+    job = _begun(client, command, environment_of(profile, code))
+
+    def waiting() -> None:
+        if time.monotonic() > deadline:
+            raise _late(client, job, wish.seconds)
+
+    return ended(client, job, waiting)
+
+
+def _late(client: Any, job: str, seconds: float) -> SubmissionFailed:
+    """What to say of a job that has not begun or ended in its time; it is stopped."""
+    address = client.get_address()
+    info = asked(address, client.get_job_info, job)
+    asked(address, client.stop_job, job)
+    said = f"it is {str(info.status.value).lower()}" + (f", {first_line(info.message)}" if info.message else "")
+    return SubmissionFailed(
+        f"the cluster at {address} has not taken the sweep within {seconds:.0f} s: {said}; look at it with "
+        f"`ray status` and `ray job logs {job}`, mend what it waits for, or give it longer with --timeout"
+    )
 
 
 def staffing(profile: Profile, sweep: Sweep, workers: int | None) -> dict[str, Any]:
-    """What workers ask for, as `fleet.Staffing` takes it. Raises `SubmissionFailed` when no pool holds a trial."""
-    asked = sweep.resources
-    plain: dict[str, Any] = {
-        "cpus": asked.cpus,
-        "gpus": asked.gpus,
-        "memory": asked.memory or 0,
+    """What workers ask for, as `posts.Staffing.read` takes it. Raises `SubmissionFailed` when no pool holds a trial."""
+    return {
+        "shares": {name: _share(profile, share) for name, share in sweep.shares.items()},
         "workers": workers or sweep.limits.workers,
+        "threads": sweep.threads,
         "secrets": profile.environment.secrets,
     }
+
+
+def _share(profile: Profile, trial: Resources) -> dict[str, Any]:
+    """One share of a node, on a kind of node that holds it."""
+    plain: dict[str, Any] = {"cpus": trial.cpus, "gpus": trial.gpus, "memory": trial.memory or 0}
     if not profile.pools:
         return plain
     for pool in profile.pools.values():
-        if pool.holds(asked.cpus, asked.gpus, asked.memory):
-            most = [each for each in (plain["workers"], pool.workers) if each is not None]
-            return {**plain, "workers": min(most, default=None), "resources": dict(pool.resources)}
+        if pool.holds(trial.cpus, trial.gpus, trial.memory):
+            return {**plain, "workers": pool.workers, "resources": dict(pool.resources)}
     shapes = ", ".join(f"{name} {pool.cpus:g} cpus and {pool.gpus:g} gpus" for name, pool in profile.pools.items())
     raise SubmissionFailed(
-        f"a trial asks for {asked.cpus:g} cpus and {asked.gpus:g} gpus, and no pool has nodes of that size: {shapes}; "
+        f"a trial asks for {trial.cpus:g} cpus and {trial.gpus:g} gpus, and no pool has nodes of that size: {shapes}; "
         "lower resources in the spec, or mend pools in the profile"
     )
 
@@ -116,10 +137,10 @@ def client_of(profile: Profile) -> Any:
     # Ray would look at RAY_AUTH_MODE once, when it is imported; a profile says it for each cluster.
     headers = {"Authorization": f"Bearer {_token()}"} if profile.authentication == "token" else None
     try:
-        return JobSubmissionClient(profile.address, headers=headers)
+        return asked(str(profile.address), JobSubmissionClient, profile.address, headers=headers)
     except (ConnectionError, RuntimeError) as error:
         raise SubmissionFailed(
-            f"there is no Ray at {profile.address}: {_first(str(error))}; check `address` in the profile, that the "
+            f"there is no Ray at {profile.address}: {first_line(str(error))}; check `address` in the profile, that the "
             "cluster runs, that its dashboard is forwarded, and that the token is the same"
         ) from None
 
@@ -129,11 +150,13 @@ def _begun(client: Any, command: str, environment: dict[str, Any]) -> str:
     deadline = time.monotonic() + AGENT_SECONDS
     while True:
         try:
-            return client.submit_job(entrypoint=command, runtime_env=environment)
+            submit_job, given = client.submit_job, {"entrypoint": command, "runtime_env": environment}
+            # It sends the snapshot of the code, too.
+            return asked(client.get_address(), submit_job, seconds=UPLOAD_SECONDS, **given)
         except (RuntimeError, ValueError, ConnectionError) as error:
             # The cluster may just have been started.
             if "No available agent" not in str(error) or time.monotonic() > deadline:
-                raise SubmissionFailed(f"the cluster did not take the sweep: {_first(str(error))}") from None
+                raise SubmissionFailed(f"the cluster did not take the sweep: {first_line(str(error))}") from None
             time.sleep(1.0)
 
 
@@ -152,18 +175,16 @@ def _token() -> str:
 
 
 def ended(client: Any, job: str, waiting: Callable[[], None]) -> str:
-    while (status := str(client.get_job_status(job).value)) not in ("SUCCEEDED", "FAILED", "STOPPED"):
+    """The last line that a job prints; `waiting` is called until it ends. Raises `SubmissionFailed`."""
+    address = client.get_address()
+    while (status := str(asked(address, client.get_job_status, job).value)) not in ("SUCCEEDED", "FAILED", "STOPPED"):
         waiting()
         time.sleep(POLL_SECONDS)
-    lines = [line for line in client.get_job_logs(job).splitlines() if line.strip()]
+    lines = [line for line in asked(address, client.get_job_logs, job).splitlines() if line.strip()]
     if status == "SUCCEEDED":
         return lines[-1].strip()
     told = [line for line in lines if line.startswith("Error: ")]
     if told:
         raise SubmissionFailed(told[-1].removeprefix("Error: "))
-    message = client.get_job_info(job).message or status
+    message = asked(address, client.get_job_info, job).message or status
     raise SubmissionFailed("\n".join([f"the cluster did not take the sweep: {message}", *lines[-LAST_LINES:]]))
-
-
-def _first(text: str) -> str:
-    return next(iter(text.strip().splitlines()), "no answer")

@@ -63,9 +63,10 @@ def require(secrets: tuple[str, ...]) -> None:
 class ClusterWorker:
     """A `Worker` in a process of its own that knows its scheduler by name, so that it may have successors."""
 
-    def __init__(self, home: Home, name: str, push_seconds: float, secrets: tuple[str, ...]) -> None:
+    def __init__(self, home: Home, name: str, share: str, push_seconds: float, secrets: tuple[str, ...]) -> None:
         self._home = home
         self._name = name
+        self._share = share
         self._push_seconds = push_seconds
         self._secrets = secrets
 
@@ -73,9 +74,10 @@ class ClusterWorker:
         """Work until dismissed, and end this process."""
         require(self._secrets)
         sweep, results = sweep_at(self._home)
-        with pinned_threads(max(1, int(sweep.resources.cpus))):
-            runner, context = runner_of(sweep, task_of(sweep), self._home.folder, results)
-            info = this_process(self._name, context.device)
+        share = sweep.shares[self._share]
+        with pinned_threads(share.threads):
+            runner, context = runner_of(sweep, task_of(sweep), self._home.folder, results, share)
+            info = this_process(self._name, context.device, self._share)
             node = ray.get_runtime_context().get_node_id()
             link = Link(info, _Line(scheduler_name(sweep.name), node), sweep.limits.orphan)
             link.join()

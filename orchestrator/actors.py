@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +25,7 @@ from .messages import Push, Reply, WorkerInfo
 from .scheduler import Scheduler
 from .separate import runner_of
 from .shipping import shipped
-from .spec import Sweep, parse
+from .spec import Resources, Sweep, parse
 from .watchdog import ROUND_SECONDS, NoteFile, watchdog_of
 from .worker import Worker, this_process
 
@@ -31,12 +34,11 @@ STARTS_IN_VAIN = 3
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The workers of a sweep: how many, and the share of the machine that each one gets (`memory` in bytes)."""
+    """The workers of a sweep: how many at a time, and of each share how many at most; scarce ones come first."""
 
     count: int
-    cpus: float
-    gpus: float
-    memory: int = 0
+    shares: Mapping[str, Resources]
+    places: Mapping[str, int]
 
 
 class WorkersFailing(SwatheError):
@@ -52,8 +54,11 @@ class SchedulerActor:
         self._mailbox = Mailbox(self._scheduler)
         self._crew = crew
         self._working_directory = working_directory
-        self._watchdog = watchdog_of(sweep_at(home)[0], self._folder)
+        sweep = sweep_at(home)[0]
+        self._threads = sweep.threads
+        self._watchdog = watchdog_of(sweep, self._folder)
         self._alive = crew.count
+        self._staff = Counter[str]()
         self._joined: set[str] = set()
         self._workers: set[Any] = set()
 
@@ -76,11 +81,11 @@ class SchedulerActor:
         """Run the sweep with its crew until it closes and its workers have gone; returns why it closed."""
         reach("scheduler.started")
         # A search counts in floating point, too, and inline it does so with the threads of trials.
-        with pinned_threads(max(1, int(self._crew.cpus))):
+        with pinned_threads(self._threads):
             return await self._run()
 
     async def _run(self) -> str:
-        crew = [asyncio.create_task(self._keep_worker(index)) for index in range(self._crew.count)]
+        crew = [asyncio.create_task(self._keep_place(index)) for index in range(self._crew.count)]
         watching = asyncio.create_task(self._watch())
         try:
             await self._mailbox.serve(lambda: self._alive > 0, self._kill_workers)
@@ -103,52 +108,69 @@ class SchedulerActor:
             await asyncio.sleep(ROUND_SECONDS)
             self._watchdog.bark()
 
-    async def _keep_worker(self, index: int) -> None:
-        """Keep one place of the crew filled until the sweep closes."""
+    async def _keep_place(self, index: int) -> None:
+        """Keep one place of the crew filled, with workers of one share after another, until the sweep closes."""
+        names = (f"worker-{index}.{incarnation}" for incarnation in count())
+        while self._scheduler.closed is None and (share := self._next_share()) is not None:
+            self._staff[share] += 1
+            clean = await self._keep_worker(share, names)
+            self._staff[share] -= 1
+            if not clean:
+                break
+        self._alive -= 1
+        self._mailbox.wake()
+
+    def _next_share(self) -> str | None:
+        """The share that has the fewest workers of those that have work and room for more."""
+        demand, places = self._scheduler.demand, self._crew.places
+        open_shares = [share for share in places if demand.get(share) and self._staff[share] < places[share]]
+        return min(open_shares, key=lambda share: self._staff[share], default=None)
+
+    async def _keep_worker(self, share: str, names: Iterator[str]) -> bool:
+        """Keep a worker of this share until it is dismissed, or False when that is in vain."""
         in_vain = 0
-        incarnation = 0
         while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
-            name = f"worker-{index}.{incarnation}"
-            incarnation += 1
-            here, crew = ray.get_runtime_context().current_actor, self._crew
-            share = {"num_cpus": crew.cpus, "num_gpus": crew.gpus, "memory": crew.memory or None}
-            place = ray.remote(WorkerActor).options(**share, max_restarts=0)
-            actor = place.remote(name, self._home, crew.cpus, self._working_directory)
+            name = next(names)
+            here, asked = ray.get_runtime_context().current_actor, self._crew.shares[share]
+            part = {"num_cpus": asked.cpus, "num_gpus": asked.gpus, "memory": asked.memory}
+            place = ray.remote(WorkerActor).options(**part, max_restarts=0)
+            actor = place.remote(name, self._home, share, self._working_directory)
             self._workers.add(actor)
             try:
                 if await actor.run.remote(here):
-                    break
+                    return True
             except RayActorError as error:
                 in_vain = 0 if name in self._joined else in_vain + 1
                 self._mailbox.failure = f"workers die before they take any work: {first_line(error)}"
             except RayTaskError as error:
                 in_vain = STARTS_IN_VAIN
                 self._mailbox.failure = f"worker {name} failed: {first_line(error.cause or error)}"
+            finally:
+                self._workers.discard(actor)
+                ray.kill(cast(Any, actor))
             self._mailbox.lose(self._watchdog.lost(name))
-            self._workers.discard(actor)
-            ray.kill(cast(Any, actor))
-        self._alive -= 1
-        self._mailbox.wake()
+        return False
 
 
 class WorkerActor:
     """A `Worker` in a process of its own."""
 
-    def __init__(self, name: str, home: Home, cpus: float, working_directory: str) -> None:
+    def __init__(self, name: str, home: Home, share: str, working_directory: str) -> None:
         self._name = name
         self._home, self._folder = home, home.folder
-        self._cpus = cpus
+        self._share = share
         self._working_directory = working_directory
 
     def run(self, scheduler: Any) -> bool:
         """Work until dismissed; False means that a trial left threads behind and this process should end."""
         reach("worker.started")
         os.chdir(self._working_directory)
-        with pinned_threads(max(1, int(self._cpus))):
-            sweep, results = sweep_at(self._home)
-            runner, context = runner_of(sweep, task_of(sweep), self._folder, results)
+        sweep, results = sweep_at(self._home)
+        share = sweep.shares[self._share]
+        with pinned_threads(share.threads):
+            runner, context = runner_of(sweep, task_of(sweep), self._folder, results, share)
             note = NoteFile(self._folder, self._name)
-            ray.get(scheduler.join.remote(this_process(self._name, context.device)))
+            ray.get(scheduler.join.remote(this_process(self._name, context.device, self._share)))
             with shipped(runner, self._folder, results) as shipping:
                 return Worker(
                     self._name, shipping, lambda push: ray.get(scheduler.exchange.remote(push)), note=note

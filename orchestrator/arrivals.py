@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .events import Event, LeaseKept, LeaseWanted, ShapeMeasured, TrialsEnded, WorkerLeaves
-from .messages import Held, Push
+from .messages import Held, Push, WorkerInfo
 
 
-def events_of(push: Push, now: float) -> Iterable[Event]:
-    """The events of one push, taken in at `now` (Unix seconds)."""
+def events_of(push: Push, now: float, info: WorkerInfo | None) -> Iterable[Event]:
+    """The events of one push of the worker that `info` tells of, taken in at `now` (Unix seconds)."""
     if push.lease is not None and push.outcomes:
         yield TrialsEnded(now, push.worker, push.lease, push.outcomes)
     if push.capacity is not None:
         yield ShapeMeasured(now, push.capacity)
     if push.wants_lease:
-        yield LeaseWanted(now, push.worker)
+        yield LeaseWanted(now, push.worker, "" if info is None else info.share)
 
 
 def says(push: Push) -> bool:

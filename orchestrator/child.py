@@ -26,13 +26,14 @@ def main(descriptor: int) -> None:
         job: Job = pipe.recv()
         sys.path[:] = job.search_path
         sweep = parse(job.spec, source="ledger", root=job.root)
-        with pinned_threads(max(1, int(sweep.resources.cpus))):
+        share = sweep.occupied(job.assignment.trial.cell)
+        with pinned_threads(share.threads):
             try:
                 task = task_of(sweep)
             except SwatheError as error:
                 pipe.send(Refused(str(error)))
                 return
-            context = replace(RunContext.of(sweep, task, job.folder, job.results), quiet=job.quiet)
+            context = replace(RunContext.of(sweep, task, job.folder, job.results, share), quiet=job.quiet)
             line = _Line(pipe)
             try:
                 outcome, _ = Runner(context).run(job.assignment, line.add, line.verdict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +21,7 @@ from .messages import Cause, Push, Reply
 from .resuming import Present
 from .runner import declared_metrics
 from .scheduler import Scheduler
+from .search import Request
 from .separate import runner_of
 from .shipping import shipped
 from .signals import stop_signals
@@ -214,17 +215,21 @@ def _run_inline(sweep: Sweep, task: Task, home: Home, launch: Launch, stopping: 
     scheduler = Scheduler(home.folder, home.ledger, takeover=launch.takeover)
     draining = threading.Event()
     one_at_a_time = threading.Lock()
-    search = scheduler.search
+    search, waiting = scheduler.search, list[Request]()
     cancel = signals.once(signals.interrupt_main)
 
     def exchange(push: Push) -> Reply:
         with one_at_a_time:
             ticked = scheduler.tick([push], drain=draining.is_set())
-            replies, requests = dict(ticked.replies), ticked.requests
-            while requests:
-                ticked = scheduler.tick(proposed=[(request, search.propose(request)) for request in requests])
+            replies = dict(ticked.replies)
+            waiting.extend(ticked.requests)
+            # Between trials, whose threads may be others than those of the search.
+            while waiting and push.wants_lease:
+                with pinned_threads(sweep.threads) if len(sweep.shares) > 1 else nullcontext():
+                    proposed = [(request, search.propose(request)) for request in waiting]
+                ticked = scheduler.tick(proposed=proposed)
                 replies.update(ticked.replies)
-                requests = ticked.requests
+                waiting[:] = ticked.requests
             if scheduler.closed == "cancelled":
                 cancel()
             scheduler.compact()
@@ -236,23 +241,33 @@ def _run_inline(sweep: Sweep, task: Task, home: Home, launch: Launch, stopping: 
         draining.set()
         stopping()
 
-    results = home.record().results
-    runner, context = runner_of(sweep, task, home.folder, results)
-    info = this_process("inline", context.device)
-    scheduler.join(info)
     with closing(scheduler):
         try:
-            threads, shipping = pinned_threads(max(1, int(sweep.resources.cpus))), shipped(runner, home.folder, results)
-            with threads, stop_signals(drain), shipping as shipped_runner:
-                while not Worker(info.worker, shipped_runner, exchange).run():
-                    # A trial left threads behind, and this process cannot be replaced; the next trials share it.
-                    pass
+            with stop_signals(drain):
+                for name in sweep.shares:
+                    if scheduler.closed is None:
+                        _work(sweep, task, home, scheduler, (name, exchange))
         except Interrupted:
             if scheduler.closed != "cancelled":
                 raise
         scheduler.compact(everything=True)
         assert scheduler.closed is not None
         return scheduler.closed
+
+
+def _work(
+    sweep: Sweep, task: Task, home: Home, scheduler: Scheduler, line: tuple[str, Callable[[Push], Reply]]
+) -> None:
+    """Run all trials of one share in this process; `line` is its name and the way to the scheduler."""
+    name, exchange = line
+    share, results = sweep.shares[name], home.record().results
+    runner, context = runner_of(sweep, task, home.folder, results, share)
+    info = this_process("inline", context.device, name)
+    scheduler.join(info)
+    with pinned_threads(share.threads), shipped(runner, home.folder, results) as shipping:
+        while not Worker(info.worker, shipping, exchange).run():
+            # A trial left threads behind, and this process cannot be replaced; the next trials share it.
+            pass
 
 
 def finish(sweep: Sweep, home: Home, reason: str) -> Finished:

@@ -17,7 +17,7 @@ from .errors import SchedulerLost, SwatheError
 from .home import Home
 from .ledger import Owner
 from .signals import stop_signals
-from .spec import Sweep
+from .spec import Resources, Sweep
 
 POLL_SECONDS = 0.2
 
@@ -30,9 +30,7 @@ def run_embedded(
     The first Ctrl-C drains and calls `stopping`.
     """
     with _local_ray(sweep, workers):
-        asked = sweep.resources
-        count = workers or sweep.limits.workers or _places(sweep)
-        crew = Crew(count, asked.cpus, asked.gpus, asked.memory or 0)
+        crew = _crew(sweep, workers or sweep.limits.workers)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
         made = ray.remote(SchedulerActor).options(num_cpus=0)
         scheduler = made.remote(home, Owner.here(), takeover, crew, str(Path.cwd()))
@@ -68,7 +66,7 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     wanted = workers or sweep.limits.workers or 0
-    cpus = max(float(os.cpu_count() or 1), wanted * sweep.resources.cpus)
+    cpus = max(float(os.cpu_count() or 1), wanted * max(share.cpus for share in sweep.shares.values()))
     try:
         ray.init(
             address="local",
@@ -89,11 +87,24 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _places(sweep: Sweep) -> int:
-    """How many workers fit on this machine."""
-    have, asked = ray.cluster_resources(), sweep.resources
-    shares = {"CPU": asked.cpus, "GPU": asked.gpus, "memory": float(asked.memory or 0)}
-    places = {name: have.get(name, 0.0) / share for name, share in shares.items() if share}
+def _crew(sweep: Sweep, wanted: int | None) -> Crew:
+    """`wanted` workers at a time, or as many as fit on this machine."""
+    # Where not all find room at once, those that need most of it are placed first.
+    shares = dict(sorted(sweep.shares.items(), key=lambda item: _needs(item[1]), reverse=True))
+    if wanted is not None and len(shares) == 1:
+        return Crew(wanted, shares, dict.fromkeys(shares, wanted))
+    places = {name: _places(share) for name, share in shares.items()}
+    return Crew(wanted or sum(places.values()), shares, places)
+
+
+def _needs(share: Resources) -> tuple[float, int, float]:
+    return share.gpus, share.memory or 0, share.cpus
+
+
+def _places(share: Resources) -> int:
+    """How many workers of a share fit on this machine."""
+    have, shares = ray.cluster_resources(), share.asked
+    places = {name: have.get(name, 0.0) / much for name, much in shares.items()}
     short = min(places, key=lambda name: places[name])
     if places[short] < 1:
         name, unit = {"CPU": ("cpus", 1), "GPU": ("gpus", 1), "memory": ("GiB of memory", 2**30)}[short]

@@ -21,10 +21,11 @@ class GenerationProposed:
 
 @dataclass(frozen=True, slots=True)
 class LeaseWanted:
-    """A worker has nothing to run."""
+    """A worker has nothing to run; it has what trials of this `share` occupy."""
 
     at: float
     worker: str
+    share: str = ""
 
 
 @dataclass(frozen=True, slots=True)

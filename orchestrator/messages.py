@@ -179,12 +179,13 @@ class RowBlob:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """Who a worker is; the columns `worker`, `node` and `device` of its trials."""
+    """Who a worker is; the columns `worker`, `node` and `device` of its trials. It has what those of `share` occupy."""
 
     worker: str
     node: str
     device: str
     pid: int
+    share: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ def plan_of(sweep: Sweep, amendments: Sequence[str] = (), shapes: Mapping[str, S
     """What has to be done, `sweep` having grown by `amendments`; `shapes` are its task's, None for most."""
     watched = sweep.watched
     return Plan(
-        cells=tuple(CellPlan(cell.key, {**cell.values, **sweep.fixed}) for cell in sweep.cells),
+        cells=tuple(
+            CellPlan(cell.key, {**cell.values, **sweep.fixed}, sweep.share(cell.values)) for cell in sweep.cells
+        ),
         configurations=sweep.per_cell,
         replicates=sweep.seeds,
         generation=sweep.generation_size,

@@ -21,7 +21,7 @@ from .layout import artifacts_path, log_path
 from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from .outcomes import UnusableResult, cause_of, describe, read_result
 from .schema import MetricRow
-from .spec import Sweep
+from .spec import Resources, Sweep
 from .states import States
 from .task import Fusible, StopTrial, Task, Trial
 
@@ -35,9 +35,8 @@ run again: keep what it returns in the state, or return nothing, which stands fo
 class RunContext:
     """What all trials of a sweep share. `metrics` are the declared final metrics, the `objectives` first.
 
-    The pruner looks at the objective `watched`, or the first.
-
-    `quiet` trials print into their log file, others where the process does.
+    The pruner looks at the objective `watched`, or the first. `quiet` trials print into their log file, others where
+    the process does.
     """
 
     train: Callable[[Trial], Any]
@@ -63,10 +62,14 @@ class RunContext:
         return States(self.folder, self.results)
 
     @classmethod
-    def of(cls, sweep: Sweep, task: Task, folder: Path, results: str | None = None) -> RunContext:
-        """The context of `sweep`, whose results go to `folder`, or by way of it to the URI `results`."""
-        device = "cuda:0" if sweep.resources.gpus else "cpu"
-        deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
+    def of(
+        cls, sweep: Sweep, task: Task, folder: Path, results: str | None = None, share: Resources | None = None
+    ) -> RunContext:
+        """The context of trials of `sweep` that occupy `share`; results go to `folder`, or by way of it to `results`.
+
+        `share` may be left out where all trials occupy the same.
+        """
+        device = "cuda:0" if (share or next(iter(sweep.shares.values()))).gpus else "cpu"
         return cls(
             task.train,
             sweep.objectives,
@@ -74,7 +77,7 @@ class RunContext:
             sweep.seed,
             folder.resolve(),
             device,
-            deadlines=deadlines,
+            deadlines=Deadlines(sweep.limits.trial, sweep.limits.stall),
             watched=sweep.watched,
             fusible=task.fusible,
             results=results,
@@ -99,9 +102,8 @@ class Ending(Enum):
 class Recorder:
     """Takes a trial's reports. `add` gets each row; `verdict` is asked after each report; `last` holds objectives.
 
-    Once the trial has been stopped nothing more
-    is recorded, even if it swallows the `StopTrial`. One that is `leaving` has kept its state, and stops where it would
-    report a later step: it may just as well have made its last report and be about to return.
+    Once the trial has been stopped nothing more is recorded, even if it swallows the `StopTrial`. One that is `leaving`
+    has kept its state, and stops where it would report a later step: it may just as well be about to return.
     """
 
     assignment: Assignment

@@ -115,8 +115,8 @@ class Scheduler:
         return self._ledger.epoch
 
     @property
-    def demand(self) -> int:
-        """How many workers could be at work."""
+    def demand(self) -> Mapping[str, int]:
+        """How many workers of each share could be at work."""
         return self._state.demand
 
     def join(self, info: WorkerInfo) -> int:
@@ -152,7 +152,7 @@ class Scheduler:
         for push in pushes:
             if push.lease is not None and self._state.holds(push.worker, push.lease):
                 rows += ((push.lease, blob) for blob in push.rows)
-            for event in events_of(push, self._clock()):
+            for event in events_of(push, self._clock(), self._infos.get(push.worker)):
                 instructions += self._state.handle(event)
         instructions = self._cutting.take_in(instructions)
         self._partial.update(blob.running for _, blob in rows if blob.running)

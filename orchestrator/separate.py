@@ -25,7 +25,7 @@ from .messages import Assignment, Cause, Outcome, State, Verdict
 from .processes import LAST_LINES, Group, Start, death, out_of_memory_kills
 from .runner import RunContext, Runner
 from .schema import MetricRow
-from .spec import Sweep
+from .spec import Resources, Sweep
 from .storage import told
 from .task import Task
 
@@ -64,10 +64,10 @@ class Ears:
 
 
 def runner_of(
-    sweep: Sweep, task: Task, folder: Path, results: str | None = None
+    sweep: Sweep, task: Task, folder: Path, results: str | None = None, share: Resources | None = None
 ) -> tuple[Runner | SeparateRunner, RunContext]:
-    """What runs the trials of `sweep`, in this process or each in its own, and their context."""
-    context = RunContext.of(sweep, task, folder, results)
+    """What runs the trials of `sweep` that occupy `share`, in this process or each in its own, and their context."""
+    context = RunContext.of(sweep, task, folder, results, share)
     # A command is a process of its own already.
     if sweep.isolate == "process" and sweep.command is None:
         return SeparateRunner(sweep, context), context

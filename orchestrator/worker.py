@@ -131,9 +131,9 @@ class _Unsent:
         return outcomes, tuple(blobs), word, capacity
 
 
-def this_process(name: str, device: str) -> WorkerInfo:
+def this_process(name: str, device: str, share: str = "") -> WorkerInfo:
     """This process as the worker `name`."""
-    return WorkerInfo(name, os.uname().nodename, device, os.getpid())
+    return WorkerInfo(name, os.uname().nodename, device, os.getpid(), share)
 
 
 class Worker:

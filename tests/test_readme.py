@@ -33,8 +33,14 @@ def test_the_spec_of_the_reference_is_valid() -> None:
     assert (sweep.name, sweep.per_cell, sweep.seeds, len(sweep.cells)) == ("my-sweep", 24, 3, 4)
 
 
+def test_the_rules_for_resources_are_valid() -> None:
+    grid = "grid: {width: [256, 512, 1024, 2048]}\n"
+    sweep = parse(f"name: rules\ntask: train.py:train\nmetric: loss\n{grid}{YAML[2]}")
+    assert [str(share) for share in sweep.shares.values()] == ["cpus=1", "cpus=4", "cpus=1 gpus=1"]
+
+
 def test_the_spec_of_a_command_is_valid() -> None:
-    assert parse(YAML[2]).command is not None
+    assert parse(YAML[3]).command is not None
 
 
 def test_links_lead_somewhere() -> None:

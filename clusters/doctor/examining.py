@@ -19,6 +19,7 @@ from urllib.request import urlopen
 from ...orchestrator.errors import SwatheError
 from ...orchestrator.spec import Sweep
 from .. import submission
+from ..asking import SubmissionFailed, asked
 from ..profile import Profile
 from . import findings, probing, visiting
 from .findings import Finding, broken, well
@@ -46,10 +47,14 @@ def examine_here(directory: Path, sweep: Sweep | None) -> Iterator[Finding]:
         yield from found
         return
     yield well("Ray", probing.here(), f"Ray {version_of('ray')} starts")
-    wanted = sweep is not None and sweep.resources.gpus > 0
+    wanted = _wants_gpu(sweep)
     yield from _nodes(told, wanted)
     if sweep is not None:
-        yield _fits(sweep, told)
+        yield from _fits(sweep, told)
+
+
+def _wants_gpu(sweep: Sweep | None) -> bool:
+    return sweep is not None and any(share.gpus for share in sweep.shares.values())
 
 
 def _visit_here(request: Request) -> list[dict[str, Any]]:
@@ -90,13 +95,13 @@ def examine_cluster(profile: Profile, sweep: Sweep | None) -> Iterator[Finding]:
     except SwatheError as error:
         yield broken("job", str(profile.address), str(error), "install Swathe and its packages on the nodes")
         return
-    wanted = any(pool.gpus for pool in profile.pools.values()) or (sweep is not None and sweep.resources.gpus > 0)
+    wanted = any(pool.gpus for pool in profile.pools.values()) or _wants_gpu(sweep)
     yield from _nodes(told, wanted)
     nodes = {f"{number}: {node['node']}": node["resources"] for number, node in enumerate(told)}
     for name, pool in profile.pools.items():
         yield findings.pool(name, pool, nodes)
     if sweep is not None:
-        yield _fits(sweep, told)
+        yield from _fits(sweep, told)
 
 
 def _own_variables(profile: Profile) -> Finding:
@@ -151,21 +156,21 @@ def _visit(profile: Profile, sweep: Sweep | None) -> list[dict[str, Any]]:
     client = submission.client_of(profile)
     command = f"python -m swathe.clusters.doctor.visiting {shlex.quote(request.as_json())}"
     try:
-        job = client.submit_job(entrypoint=command, runtime_env=environment)
+        job = asked(str(profile.address), client.submit_job, entrypoint=command, runtime_env=environment)
     except (RuntimeError, ValueError) as error:
-        raise submission.SubmissionFailed(str(error)) from None
+        raise SubmissionFailed(str(error)) from None
     deadline = time.monotonic() + JOB_SECONDS
 
     def waiting() -> None:
         if time.monotonic() > deadline:
             client.stop_job(job)
-            raise submission.SubmissionFailed(
+            raise SubmissionFailed(
                 f"a job has not ended within {JOB_SECONDS:.0f} s; `ray job logs {job}` shows what it waits for"
             )
 
     said = submission.ended(client, job, waiting)
     if not said.startswith(visiting.MARKER):
-        raise submission.SubmissionFailed(f"the job on the cluster said {said[:200]!r}")
+        raise SubmissionFailed(f"the job on the cluster said {said[:200]!r}")
     return json.loads(said.removeprefix(visiting.MARKER))
 
 
@@ -194,13 +199,14 @@ def _nodes(told: Sequence[Mapping[str, Any]], wanted: bool) -> Iterator[Finding]
             yield seen
 
 
-def _fits(sweep: Sweep, told: Sequence[Mapping[str, Any]]) -> Finding:
+def _fits(sweep: Sweep, told: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     from ..profile import Pool
 
-    asked = sweep.resources
-    trial = Pool(cpus=asked.cpus, gpus=asked.gpus, memory=asked.memory)
     nodes = {str(number): node["resources"] for number, node in enumerate(told)}
-    found = findings.pool("of a trial", trial, nodes)
-    if found.well:
-        return well("resources", "a trial", "fits on a node")
-    return broken("resources", "a trial", found.fault, "lower resources in the spec, or start larger nodes")
+    for name, trial_share in sweep.shares.items():
+        trial = Pool(cpus=trial_share.cpus, gpus=trial_share.gpus, memory=trial_share.memory)
+        found, place = findings.pool("of a trial", trial, nodes), f"a trial of {name}" if name else "a trial"
+        if found.well:
+            yield well("resources", place, "fits on a node")
+        else:
+            yield broken("resources", place, found.fault, "lower resources in the spec, or start larger nodes")

@@ -15,6 +15,7 @@ from ..spec import Sweep, load
 from .options import folder_option, json_option, set_option, spec_argument
 from .packs import Group, groups
 from .printing import as_json, duration, goal, number, settings, show, table, warn, word
+from .shares import share_lines, shares_json
 from .study import study_json, study_lines
 
 if TYPE_CHECKING:
@@ -84,15 +85,17 @@ def _forecast(sweep: Sweep, pilot: str | None, workers: int | None, directory: P
     from ..simulation.pilot import Pilot
     from .opening import find
 
-    chosen = workers or sweep.limits.workers or max(1, int((os.cpu_count() or 1) / sweep.resources.cpus))
+    most = max(share.cpus for share in sweep.shares.values())
+    chosen = workers or sweep.limits.workers or max(1, int((os.cpu_count() or 1) / most))
     return forecast(sweep, Pilot.read(find(pilot, directory)), chosen)
 
 
 def _show_forecast(sweep: Sweep, told: Forecast) -> None:
     from ..simulation.forecast import Range
 
-    gpus, cpus = sweep.resources.gpus, sweep.resources.cpus
-    device, share = ("gpu", gpus) if gpus else ("cpu core", cpus)
+    occupied, *others = sweep.shares.values()
+    device, share = ("gpu", occupied.gpus) if occupied.gpus else ("cpu core", occupied.cpus)
+    device, share = ("worker", 1.0) if others else (device, share)
     shown = table("what", "amount", "how", right=("amount",), folding=("how",))
     shown.show_header = False
     crowd = f"{told.workers} workers" if told.workers > 1 else "one worker"
@@ -137,6 +140,7 @@ def _described(sweep: Sweep) -> dict[str, Any]:
         "lag": sweep.lag,
         "modelled": modelled(sweep),
         "parallelism": at_once(sweep),
+        "shares": shares_json(sweep),
         "warnings": sweep.warnings,
     }
 
@@ -145,7 +149,7 @@ def _show(sweep: Sweep, packs: Sequence[Group]) -> None:
     click.echo(f"{sweep.name}: {sweep.task or sweep.command}, {goal(sweep)}\n")
     shown = table("what", "count", "how", right=("count",), folding=("how",))
     shown.show_header = False
-    for line in [*_lines(sweep), *_packs(packs), *study_lines(sweep)]:
+    for line in [*_lines(sweep), *share_lines(sweep), *_packs(packs), *study_lines(sweep)]:
         shown.add_row(*line)
     show(shown)
 

@@ -114,8 +114,10 @@ def _run(sweep: Sweep, assignment: Assignment, debug: bool, fused: bool) -> Outc
     if fused and (fusible := task.fusible) is not None:
         task = replace(task, train=lambda trial: fusible.train_pack([trial])[0])
     folder = Path(tempfile.mkdtemp(prefix="swathe-rerun-"))
-    context = replace(RunContext.of(sweep, replace(task, train=_watched(task.train, debug)), folder), quiet=False)
-    with pinned_threads(max(1, int(sweep.resources.cpus))):
+    share = sweep.occupied(assignment.trial.cell)
+    watched = replace(task, train=_watched(task.train, debug))
+    context = replace(RunContext.of(sweep, watched, folder, share=share), quiet=False)
+    with pinned_threads(share.threads):
         outcome, _ = Runner(context).run(assignment, lambda row: None)
     if any(folder.iterdir()):
         click.echo(f"\nartifacts: {folder}")

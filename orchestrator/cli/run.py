@@ -140,7 +140,8 @@ def _introduce(sweep: Sweep, home: Home, origin: str | None) -> None:
 
 
 def workers_of(sweep: Sweep, launch: Launch) -> int | None:
-    """How many workers there will be; None where only the machine's GPUs know."""
+    """How many workers there will be; None where only the machine's GPUs know, or trials differ."""
     if launch.cluster == "inline" or launch.workers is not None:
         return launch.workers or 1
-    return None if sweep.resources.gpus else int((os.cpu_count() or 1) / sweep.resources.cpus)
+    (share, *others) = sweep.shares.values()
+    return None if others or share.gpus else int((os.cpu_count() or 1) / share.cpus)

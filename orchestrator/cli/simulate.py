@@ -76,7 +76,9 @@ class World:
 
 def _simulated(sweep: Sweep, world: World, workers: int, draw: int) -> Summary:
     cluster = replace(world.cluster, workers=workers)
-    return Summary.of(simulate(plan_of(sweep), search_of(sweep), world.workload, cluster, draw), world.workload)
+    return Summary.of(
+        simulate(plan_of(sweep).unshared(), search_of(sweep), world.workload, cluster, draw), world.workload
+    )
 
 
 def _world(sweep: Sweep, options: Mapping[str, Any]) -> World:

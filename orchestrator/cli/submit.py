@@ -8,7 +8,9 @@ import click
 
 from ...clusters import submission
 from ...clusters.submission import Asked
+from ..errors import SpecError
 from ..spec import load
+from ..spec.values import seconds
 from .options import set_option, spec_argument
 from .plan import trials
 from .printing import warn
@@ -24,6 +26,7 @@ from .remote import existing
 @click.option("--accept-changes", is_flag=True, help="Go on though code or packages have changed; this is noted.")
 @click.option("--wait", is_flag=True, help="Show it until it ends, as `swathe watch` does.")
 @click.option("--branch", metavar="NEW", help="Begin a sweep NEW with what is still valid of this one's results.")
+@click.option("--timeout", default="10m", show_default=True, help="How long the cluster has to take it: 90s, 10m.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -35,6 +38,7 @@ def command(
     accept_changes: bool,
     branch: str | None,
     wait: bool,
+    timeout: str,
 ) -> None:
     """Send the sweep that the file SPEC asks for to a Ray cluster, or go on with it there.
 
@@ -47,7 +51,7 @@ def command(
     origin = None
     if branch is not None:
         origin, sweep = sweep.name, sweep.model_copy(update={"name": branch})
-    ended = submission.submit(profile, sweep, Asked(workers, takeover, accept_changes, origin))
+    ended = submission.submit(profile, sweep, Asked(workers, takeover, accept_changes, origin, _seconds(timeout)))
     if ended == "finished":
         click.echo(f"{sweep.name}: finished already, nothing is left to run")
     else:
@@ -62,3 +66,10 @@ def command(
     commands = {f"swathe {verb} {sweep.name} --cluster {cluster}": what for verb, what in verbs.items()}
     for typed, what in commands.items():
         click.echo(f"  {typed:<{max(map(len, commands))}}  {what}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(seconds(text))
+    except ValueError as error:
+        raise SpecError(f"--timeout is {text!r}, but {error}; write for example --timeout 10m") from None

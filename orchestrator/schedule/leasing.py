@@ -7,35 +7,39 @@ from dataclasses import replace
 
 from ..events import GrantLease, WorkerLost
 from ..messages import Assignment, Cause, Outcome, State, TrialKey
-from .packs import Packs
+from .backlog import Backlogs
 from .plan import Plan
-from .queue import TrialQueue
 from .results import CellResults
 from .workforce import Workforce
 
 
 def grants(
     workforce: Workforce,
-    packs: Packs,
-    queue: TrialQueue,
+    backlogs: Backlogs,
     assignment: Callable[[TrialKey], Assignment],
     seconds: Callable[[TrialKey], float | None],
 ) -> Iterator[GrantLease]:
     """A lease for each idle worker while there is work: measurements first, for packs wait for them; then packs."""
+    empty: set[str] = set()
     for worker in workforce.idle:
-        if (order := packs.calibration(worker)) is not None:
+        if len(empty) == len(backlogs):
+            return
+        share = workforce.share(worker)
+        if share is None or share in empty or (backlog := backlogs.get(share)) is None:
+            continue
+        if (order := backlog.packs.calibration(worker)) is not None:
             yield GrantLease(workforce.grant(worker, (), calibration=order))
-        elif (pack := packs.take()) is not None:
+        elif (pack := backlog.packs.take()) is not None:
             yield GrantLease(workforce.grant(worker, tuple(map(assignment, pack)), fused=True))
-        elif trials := queue.take(len(workforce), seconds):
+        elif trials := backlog.queue.take(workforce.count(share), seconds):
             yield GrantLease(workforce.grant(worker, tuple(map(assignment, trials))))
         else:
-            return
+            empty.add(share)
 
 
-def running(trials: Mapping[TrialKey, int], packs: Packs, known: TrialKey | None) -> list[TrialKey]:
+def running(trials: Mapping[TrialKey, int], backlogs: Backlogs, known: TrialKey | None) -> list[TrialKey]:
     """Those of a lost lease's `trials` that had been running: all of a pack, else the `known` or the only one."""
-    if together := packs.together(trials):
+    if together := backlogs.together(trials):
         return together
     if known in trials and known is not None:
         return [known]

@@ -22,15 +22,18 @@ _RACE_OVER = 2**31
 
 
 class Packs:
-    """Without `plan.fusing` every trial runs alone, and nothing is ever here."""
+    """Those of some cells. Without `plan.fusing` every trial runs alone, and nothing is ever here.
 
-    def __init__(self, plan: Plan, cells: Mapping[str, CellResults], capacities: Mapping[str, int]) -> None:
-        self.capacities = dict(capacities)
+    `capacities` is kept as it is, since others may share it: what is recorded of a shape holds for a sweep.
+    """
+
+    def __init__(self, plan: Plan, cells: Mapping[str, CellResults], capacities: dict[str, int]) -> None:
+        self.capacities = capacities
         self._plan, self._cells, self._fusing = plan, cells, plan.fusing
         self._families: dict[str, list[str]] = {}
         if self._fusing is not None:
-            for cell in plan.cells:
-                self._families.setdefault(self._fusing.shape(cell.params), []).append(cell.key)
+            for key, cell in cells.items():
+                self._families.setdefault(self._fusing.shape(cell.cell.params), []).append(key)
         self._family = {cell: family for family, members in self._families.items() for cell in members}
         self._gathered: dict[Block, set[TrialKey]] = {}
         self._changed: set[Block] = set()
@@ -136,6 +139,7 @@ class Packs:
         self._wanted.pop(capacity.shape, None)
         if capacity.shape not in self.capacities:
             self._record(capacity)
+        self._changed.update(self._gathered)
 
     def idle(self, worker: str, *, lost: bool = False) -> None:
         """The worker has come to the end of its lease, or to its own: measure again what it has not measured."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..cutoffs import Cutoffs
 from ..messages import Scalar
@@ -13,10 +13,14 @@ from .rungs import Rungs
 
 @dataclass(frozen=True, slots=True)
 class CellPlan:
-    """One cell: its key and the parameters that all of its trials share (grid and fixed)."""
+    """One cell: its key, the parameters that all of its trials share (grid and fixed), and what they occupy.
+
+    `share` names that: only workers of this share run its trials.
+    """
 
     key: str
     params: Mapping[str, Scalar]
+    share: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,18 @@ class Plan:
     views: tuple[tuple[int, int], ...] = ()
     failures: float | None = None
     fusing: Fusing | None = None
+
+    @property
+    def shares(self) -> Mapping[str, frozenset[str]]:
+        """The keys of the cells of each share."""
+        found: dict[str, set[str]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.share, set()).add(cell.key)
+        return {share: frozenset(keys) for share, keys in found.items()}
+
+    def unshared(self) -> Plan:
+        """The same plan for workers that run every cell."""
+        return replace(self, cells=tuple(replace(cell, share="") for cell in self.cells))
 
     @property
     def generations(self) -> int:

@@ -6,6 +6,7 @@ only, never which trials exist or how they end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -30,12 +31,10 @@ from ..events import (
 )
 from ..messages import Assignment, Cause, Outcome, Pause, State, TrialKey
 from . import invariants, leasing
+from .backlog import Backlogs
 from .facts import Decision, Observation, Snapshot
 from .failures import FailureWatch
-from .packs import Packs
 from .plan import Plan
-from .proposals import Proposals
-from .queue import TrialQueue
 from .results import CellResults
 from .workforce import Workforce
 
@@ -48,13 +47,10 @@ class ScheduleState:
         self.draining: str | None = None
         self.closed: str | None = None
         self._cells = {cell.key: CellResults(cell, plan) for cell in plan.cells}
-        self._proposals = Proposals(plan, self._cells)
-        self._queue = TrialQueue()
-        self._packs = Packs(plan, self._cells, {})
         self._paused: set[TrialKey] = set()
         self._charges: dict[TrialKey, int] = {}
         self._workforce = Workforce()
-        self._undecided = plan.trials
+        self._backlogs = Backlogs(plan, self._cells, {})
         self._failures = FailureWatch(plan.trials, plan.failures)
         self._reopened = False
 
@@ -70,13 +66,11 @@ class ScheduleState:
             state._cells[trial.cell].decide(trial.configuration, trial.replicate, decision)
         state._charges = dict(snapshot.charges)
         state._workforce = Workforce(snapshot.leases)
-        state._undecided = plan.trials - len(snapshot.decisions)
+        state._backlogs = Backlogs(plan, state._cells, snapshot.capacities)
         open_trials = [trial for cell in state._cells.values() for trial in cell.undecided()]
         state._paused = {trial for trial in open_trials if state._cells[trial.cell].at_rung(trial)}
         waiting = sorted(set(open_trials) - state._paused, key=lambda trial: (trial.configuration, trial))
-        state._packs = Packs(plan, state._cells, snapshot.capacities)
-        state._queue = TrialQueue(state._packs.gather(waiting))
-        state._proposals = Proposals(plan, state._cells)
+        state._backlogs.restore(waiting, snapshot.decisions)
         # Added replicates and retried trials open generations again whose successors were proposed long ago.
         state._reopened = any(cell.proposed > cell.frontier + plan.lag + 1 for cell in state._cells.values())
         return state
@@ -86,7 +80,7 @@ class ScheduleState:
         proposals = tuple(each for cell in self._cells.values() for each in cell.proposals())
         decisions = {trial: decision for cell in self._cells.values() for trial, decision in cell.decisions()}
         pauses = tuple(each for cell in self._cells.values() for trial in cell.pauses.values() for each in trial)
-        lanes = dict(self._packs.capacities)
+        lanes = dict(self._backlogs.capacities)
         return Snapshot(proposals, decisions, pauses, dict(self._charges), self._workforce.leases, lanes)
 
     def __eq__(self, other: object) -> bool:
@@ -96,24 +90,25 @@ class ScheduleState:
     __hash__ = None  # type: ignore[assignment]
 
     def _facts(self) -> tuple[object, ...]:
-        lanes = self._packs.capacities
-        return (self.plan, self._cells, self._charges, self._paused, self._workforce.leases, self._undecided, lanes)
+        lanes, leases = self._backlogs.capacities, self._workforce.leases
+        return (self.plan, self._cells, self._charges, self._paused, leases, self.undecided, lanes)
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in one fact; say what is to be done about it."""
         match event:
             case GenerationProposed():
                 done = self._generation_proposed(event)
-            case LeaseWanted(worker=worker):
-                self._packs.idle(worker)
-                self._queue.put_back(self._packs.back(self._workforce.wait(worker)))
+            case LeaseWanted(worker=worker, share=share):
+                self._backlogs.idle(worker, share)
+                self._backlogs.back(self._workforce.wait(worker, share))
                 done = []
             case LeaseKept() | WorkerLeaves():
                 done = self._moved(event)
             case TrialsEnded():
                 done = [each for outcome in event.outcomes for each in self._trial_ended(event, outcome)]
             case ShapeMeasured(capacity=capacity):
-                self._packs.measured(capacity)
+                for backlog in self._backlogs.values():
+                    backlog.packs.measured(capacity)
                 done = []
             case WorkerLost():
                 done = self._worker_lost(event)
@@ -123,9 +118,7 @@ class ScheduleState:
             case CancelRequested(at=at):
                 self.draining = "cancelled"
                 done = [each for held in self._workforce.stop() for each in self._cancel(at, *held)]
-        records, alone = self._packs.settle()
-        self._queue.add(alone)
-        return [*done, *records, *self._advance()]
+        return [*done, *self._backlogs.settle(), *self._advance()]
 
     def view(self, cell: str, generation: int) -> list[Observation]:
         """What generation `generation` may know: one observation for each lower-numbered configuration.
@@ -145,25 +138,29 @@ class ScheduleState:
     @property
     def undecided(self) -> int:
         """Trials without a final word."""
-        return self._undecided
+        return self._backlogs.undecided
 
     @property
-    def demand(self) -> int:
-        """How many workers could be at work: those that are, and one for each lease that waits. One is always there."""
-        busy = len(self._workforce.holders)
-        return busy if self.draining else max(1, busy + self._queue.leases(self._expected) + self._packs.leases)
+    def demand(self) -> dict[str, int]:
+        """How many workers of each share could be at work; while it has undecided trials, one at least."""
+        busy = Counter(self._workforce.share(worker) for worker in self._workforce.holders)
+        return (
+            {each: busy[each] for each in self._backlogs}
+            if self.draining
+            else self._backlogs.demand(busy, self._expected)
+        )
 
     # Events
 
     def _generation_proposed(self, event: GenerationProposed) -> list[Instruction]:
         cell = self._cells[event.cell]
         assert cell.proposed == event.generation < cell.asked, "a cell's generations are proposed in order, and once"
-        self._proposals.arrived()
         cell.propose(event.generation, event.suggestions)
         numbers = [suggestion.configuration for suggestion in event.suggestions]
         trials = (TrialKey(event.cell, number, each) for number in numbers for each in range(self.plan.replicates))
-        self._queue.add(self._packs.gather(trials))
-        self._proposals.offer(event.cell)
+        backlog = self._backlogs.of(event.cell)
+        backlog.add(trials)
+        backlog.proposed(event.cell)
         return []
 
     def _trial_ended(self, event: TrialsEnded, outcome: Outcome) -> list[Instruction]:
@@ -171,7 +168,9 @@ class ScheduleState:
             return [DiscardOutcome(outcome, event.lease, event.worker)]
         self._cells[outcome.trial.cell].learn_duration(outcome)
         if outcome.split:
-            self._packs.split(outcome.trial, memory=outcome.cause is Cause.OUT_OF_MEMORY)
+            self._backlogs.of(outcome.trial.cell).packs.split(
+                outcome.trial, memory=outcome.cause is Cause.OUT_OF_MEMORY
+            )
             return []
         if outcome.state is State.WAITING:
             return self._pause(outcome, event.lease, event.worker)
@@ -180,23 +179,23 @@ class ScheduleState:
         return self._fail_attempt(outcome, event.lease, event.worker)
 
     def _worker_lost(self, event: WorkerLost) -> list[Instruction]:
-        self._packs.idle(event.worker, lost=True)
+        self._backlogs.idle(event.worker, self._workforce.share(event.worker), lost=True)
         lease, trials = self._workforce.lose(event.worker)
-        ran = leasing.running(trials, self._packs, event.trial)
+        ran = leasing.running(trials, self._backlogs, event.trial)
         if event.cause is Cause.PREEMPTED:
-            self._queue.put_back(self._packs.back(trials))
+            self._backlogs.back(trials)
             return [RecordAttempt(each, trials[each], event.cause, lease, event.worker) for each in ran]
         if not ran:
             # Which of them was running is not known, so none is charged; leased alone, the next loss tells.
-            self._queue.suspect(trials)
+            self._backlogs.suspect(trials)
             return []
-        self._queue.put_back(trial for trial in trials if trial not in ran)
+        self._backlogs.back(trial for trial in trials if trial not in ran)
         outcomes = leasing.lost(event, ran, trials)
         return [each for outcome in outcomes for each in self._fail_attempt(outcome, lease, event.worker)]
 
     def _cancel(self, at: float, worker: str, lease: int, trials: Mapping[TrialKey, int]) -> list[Instruction]:
-        ran = leasing.running(trials, self._packs, next(iter(trials), None))
-        self._queue.put_back(trial for trial in trials if trial not in ran)
+        ran = leasing.running(trials, self._backlogs, next(iter(trials), None))
+        self._backlogs.back(trial for trial in trials if trial not in ran)
         outcomes = leasing.cancelled(at, ran, trials)
         return [each for outcome in outcomes for each in self._decide(outcome, lease, worker)]
 
@@ -204,10 +203,12 @@ class ScheduleState:
         if isinstance(event, WorkerLeaves):
             self._workforce.leave(event.worker)
         elif not self._workforce.holds(event.worker, event.held.lease):
-            found = (self._packs if event.held.fused else self._queue).withdraw(trials := event.held.trials)
+            trials = event.held.trials
+            found = self._backlogs.of(trials[0].cell).withdraw(event.held) if trials else ()
             # What waits no more is decided, or somebody else's by now.
             attempts = {trial: self._charges.get(trial, 0) + 1 for trial in trials if trial in found}
-            self._workforce.keep(event.worker, event.held.lease, attempts)
+            share = self._backlogs.share(trials[0].cell) if trials else ""
+            self._workforce.keep(event.worker, share, event.held.lease, attempts)
         return []
 
     # Consequences
@@ -217,9 +218,9 @@ class ScheduleState:
         pause = Pause(outcome, lease, worker, (*self._cells[trial.cell].lineage(trial), lease))
         self._cells[trial.cell].pause(pause)
         if outcome.cause is Cause.PREEMPTED:
-            self._queue.put_back(self._packs.back([trial]))
+            self._backlogs.back([trial])
             return [RecordPause(pause)]
-        self._packs.left(trial)
+        self._backlogs.of(trial.cell).packs.left(trial)
         self._paused.add(trial)
         return [RecordPause(pause), *self._race(trial)]
 
@@ -229,7 +230,7 @@ class ScheduleState:
         paused = sorted(each for each in self._paused if each.cell == arrived.cell and each.configuration in numbers)
         going_on, leaving = self._cells[arrived.cell].parted(paused)
         self._paused.difference_update(going_on, leaving)
-        self._queue.promote(self._packs.gather(going_on))
+        self._backlogs.of(arrived.cell).promote(going_on)
         return [each for trial in leaving for each in self._prune(trial)]
 
     def _prune(self, trial: TrialKey) -> list[Instruction]:
@@ -244,7 +245,7 @@ class ScheduleState:
         if attempts >= self.plan.attempts:
             return self._decide(outcome, lease, worker)
         self._charges[outcome.trial] = attempts
-        self._queue.suspect(self._packs.back([outcome.trial]))
+        self._backlogs.of(outcome.trial.cell).suspect([outcome.trial])
         return [RecordAttempt(outcome.trial, outcome.attempt, outcome.cause, lease, worker)]
 
     def _decide(self, outcome: Outcome, lease: int, worker: str, lineage: tuple[int, ...] = ()) -> list[Instruction]:
@@ -259,10 +260,8 @@ class ScheduleState:
         decision = Decision(outcome.state, outcome.cause, outcome.value, outcome.steps, others)
         cell.decide(trial.configuration, trial.replicate, decision)
         self._charges.pop(trial, None)
-        self._packs.left(trial)
-        self._undecided -= 1
+        self._backlogs.of(trial.cell).decided(trial)
         self._failures.decided(outcome.cause)
-        self._proposals.offer(trial.cell)
         generation = trial.configuration // self.plan.generation
         record = RecordOutcome(outcome, generation, suggestion, lease, worker, lineage)
         return [record, *([] if outcome.state is State.PRUNED else self._race(trial))]
@@ -272,17 +271,17 @@ class ScheduleState:
         if self._failures.exceeded and not self.draining:
             self.draining = "failures"
         if not self.closed and not self.draining:
-            done = [*self._proposals.ask(len(self._queue) + len(self._packs), len(self._workforce)), *self._grant()]
-        if not self.closed and (not self._undecided or (self.draining and not self._workforce.busy)):
-            self.closed = (self.draining or "drained") if self._undecided else "finished"
+            done = [*self._backlogs.ask(self._workforce.count), *self._grant()]
+        if not self.closed and (not self.undecided or (self.draining and not self._workforce.busy)):
+            self.closed = (self.draining or "drained") if self.undecided else "finished"
             done.append(CloseSweep(self.closed))
-        gone = self._workforce.dismiss(everyone=bool(self.closed or self.draining))
-        return [*done, *map(DismissWorker, gone)]
+        over = bool(self.closed or self.draining)
+        return [*done, *map(DismissWorker, self._workforce.dismiss(() if over else self._backlogs.open))]
 
     # Leases
 
     def _grant(self) -> Iterable[Instruction]:
-        return leasing.grants(self._workforce, self._packs, self._queue, self._assignment, self._expected)
+        return leasing.grants(self._workforce, self._backlogs, self._assignment, self._expected)
 
     def _expected(self, trial: TrialKey) -> float | None:
         return self._cells[trial.cell].seconds
@@ -293,8 +292,9 @@ class ScheduleState:
     def validate(self) -> None:
         """Check every invariant; a broken one is a defect of Swathe."""
         self._workforce.validate()
-        placed = [*self._workforce.held(), *self._queue, *self._packs, *self._paused]
+        waiting = [trial for backlog in self._backlogs.values() for trial in backlog]
+        placed = [*self._workforce.held(), *waiting, *self._paused]
         invariants.check_places(self._cells, placed, self._paused)
-        invariants.check_counts(self.plan, self._cells, self._undecided, self._charges)
+        invariants.check_counts(self.plan, self._cells, self.undecided, self._charges)
         early = self._reopened or not self.plan.sequential
         assert early or all(cell.proposed <= cell.frontier + self.plan.lag + 1 for cell in self._cells.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..messages import Assignment, Calibration, Lease, TrialKey
 
@@ -14,11 +14,16 @@ class Workforce:
         self.leases = leases
         self._held: dict[str, tuple[int, dict[TrialKey, int]]] = {}
         self._idle: dict[str, None] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, str] = {}
         self._leaving: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def share(self, worker: str) -> str | None:
+        """The share of a worker; None for one that is not known."""
+        return self._known.get(worker)
+
+    def count(self, share: str) -> int:
+        """How many workers of a share there are."""
+        return sum(each == share for each in self._known.values())
 
     @property
     def idle(self) -> Sequence[str]:
@@ -44,15 +49,15 @@ class Workforce:
         """Whether `lease` is the one that `worker` holds now."""
         return worker in self._held and self._held[worker][0] == lease
 
-    def wait(self, worker: str) -> Mapping[TrialKey, int]:
+    def wait(self, worker: str, share: str) -> Mapping[TrialKey, int]:
         """The worker is idle; what it had not run of its last lease comes back, with attempts."""
-        self._known.add(worker)
+        self._known[worker] = share
         self._idle[worker] = None
         return self._held.pop(worker, (0, {}))[1]
 
     def lose(self, worker: str) -> tuple[int, Mapping[TrialKey, int]]:
         """The worker is gone; its lease and what it held."""
-        self._known.discard(worker)
+        self._known.pop(worker, None)
         self._leaving.discard(worker)
         self._idle.pop(worker, None)
         return self._held.pop(worker, (0, {}))
@@ -63,9 +68,9 @@ class Workforce:
         self._held.clear()
         return held
 
-    def keep(self, worker: str, lease: int, trials: Mapping[TrialKey, int]) -> None:
+    def keep(self, worker: str, share: str, lease: int, trials: Mapping[TrialKey, int]) -> None:
         """The worker holds a lease of an earlier session."""
-        self._known.add(worker)
+        self._known[worker] = share
         self._held[worker] = (lease, dict(trials))
 
     def leave(self, worker: str) -> None:
@@ -94,16 +99,15 @@ class Workforce:
         """Take a reported trial out of the worker's lease; False when it is not in it (any more)."""
         return self.holds(worker, lease) and self._held[worker][1].pop(trial, None) is not None
 
-    def dismiss(self, *, everyone: bool = True) -> list[str]:
-        """Send the idle workers away, or those that are to leave."""
-        gone = [worker for worker in self._idle if everyone or worker in self._leaving]
-        self._known.difference_update(gone)
+    def dismiss(self, wanted: Collection[str] = ()) -> list[str]:
+        """Send the idle workers away that are to leave, or whose share is none of those `wanted`."""
+        gone = [worker for worker in self._idle if self._known[worker] not in wanted or worker in self._leaving]
         self._leaving.difference_update(gone)
         for worker in gone:
-            del self._idle[worker]
+            del self._idle[worker], self._known[worker]
         return gone
 
     def validate(self) -> None:
         """Check the invariants."""
         assert not set(self._idle) & set(self._held), "a worker is idle or holds a lease"
-        assert set(self._idle) | set(self._held) <= self._known
+        assert set(self._idle) | set(self._held) <= set(self._known)

@@ -110,7 +110,7 @@ def forecast(sweep: Sweep, pilot: Pilot, workers: int) -> Forecast:
     if workers > 1 or not pilot.inline:
         startup = (_RAY_STARTS if pilot.inline else pilot.startup) + warmup + _RAY_STOPS
     cluster = Cluster(workers, startup=startup, overhead=pilot.overhead)
-    plan, scale = _reduced(plan_of(sweep))
+    plan, scale = _reduced(plan_of(sweep).unshared())
     histories = [
         _run(sweep, plan, Predicted(recorded, cost, length), replace(cluster, startup=0.0), seed)
         for seed, cost in enumerate(_costs(trained, axes, _rounds(plan)))

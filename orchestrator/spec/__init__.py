@@ -2,6 +2,7 @@
 
 from .cells import Cell, cell_key
 from .reading import json_schema, load, parse
+from .resources import Resources
 from .sweep import Sweep
 
-__all__ = ["Cell", "Sweep", "cell_key", "json_schema", "load", "parse"]
+__all__ = ["Cell", "Resources", "Sweep", "cell_key", "json_schema", "load", "parse"]

@@ -60,6 +60,12 @@ _POWERS = _mapping(("log2", "num"), log2=_LOG2, num=_NUM, when=_WHEN)
 SEARCH = _named({"oneOf": [_RANGE, _CHOICE, _POWERS]})
 GRID = _named({"oneOf": [_VALUES, _mapping(("log2", "num"), log2=_LOG2, num=_NUM)]})
 FIXED = _named(_VALUE)
+WHEN_GRID: Schema = {
+    "anyOf": [
+        {"type": "object", "additionalProperties": {"anyOf": [_VALUE, _VALUES]}, "minProperties": 1},
+        {"type": "null"},
+    ]
+}
 FUSE: Schema = {"anyOf": [{"enum": ["auto", "off"]}, {"type": "integer", "minimum": 1}]}
 
 

@@ -21,14 +21,9 @@ SAMPLERS = ("nsga2", "cmaes", "hyperband")
 PRUNERS = ("hyperband",)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
 LATER = (
     Later(("sampler", "name"), SAMPLERS.__contains__, "sample with it (it is postponed)", "use `sampler: tpe`"),
     Later(("pruner", "name"), PRUNERS.__contains__, "prune by it", "use `halving` or `top`"),
-    Later(("resources",), _is_list, "choose resources by rules", "write one mapping such as {cpus: 1, gpus: 0}"),
 )
 
 

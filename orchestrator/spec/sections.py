@@ -1,16 +1,14 @@
-"""The nested sections of a spec: sampler, resources and limits."""
+"""The nested sections of a spec: sampler and limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ..task import Scalar
 from . import postponed
-from .faults import Fault, as_list, broken, from_validation, nearest, require_text_keys, show
-from .values import Duration, Size
+from .faults import Fault, nearest, show
+from .values import Duration
 
 MODEL_SAMPLERS = ("tpe", "gp")
 SAMPLERS = ("tpe", "gp", "random", "grid", "qmc")
@@ -50,44 +48,6 @@ class Sampler(Section):
     lag: int | None = Field(
         default=None, ge=0, description="Generations that may still run when the next is proposed; 1.", examples=[1]
     )
-
-
-def _whole_or_share(gpus: float) -> float:
-    """A share of one GPU or a number of GPUs; Ray grants nothing between. Raises `ValueError`."""
-    if gpus > 1 and not gpus.is_integer():
-        raise ValueError("above 1 it must be a whole number of GPUs")
-    return gpus
-
-
-class Resources(Section):
-    """What one trial occupies while it runs."""
-
-    cpus: float = Field(default=1.0, gt=0, description="CPU cores; training threads are pinned to it.", examples=[1])
-    gpus: Annotated[float, AfterValidator(_whole_or_share)] = Field(
-        default=0.0, ge=0, description="GPUs, or a share of one.", examples=[0.5]
-    )
-    memory: Size | None = Field(default=None, description="Bytes, or an amount such as 4GiB.", examples=["4GiB"])
-
-
-class _Rule(Resources):
-    when: Mapping[str, Scalar] | None = None
-
-
-def one_resources(value: Any) -> Any:
-    """A mapping of resources; a list of rules is valid in form and refused for now. Raises `Fault`."""
-    rules = as_list(value)
-    if rules is None:
-        return value
-    if not rules:
-        raise broken(("resources",), rules, "a list of rules needs one", "write {cpus: 1, gpus: 0}")
-    for position, rule in enumerate(rules):
-        path = ("resources", position)
-        try:
-            _Rule.model_validate(require_text_keys(rule, path))
-        except ValidationError as error:
-            raise from_validation(error, _Rule, path) from None
-    postponed.refuse(("resources",), rules)
-    return rules
 
 
 class Limits(Section):

@@ -19,16 +19,10 @@ from .faults import Fault, from_validation
 from .known import check_enqueue
 from .parameters import kind
 from .pruners import REDUCTION, Pruner, check_pruner
-from .sections import (
-    MODEL_SAMPLERS,
-    Limits,
-    Resources,
-    Sampler,
-    Section,
-    named,
-    one_resources,
-)
-from .studies import Stopping, Studied, Study, check_study, few_seeds, settled
+from .remarks import remarks
+from .resources import Resources, Shares, check_rules, chosen
+from .sections import MODEL_SAMPLERS, Limits, Sampler, Section, named
+from .studies import Stopping, Studied, Study, check_study, settled
 from .values import Direction, Enqueue, Fixed, Fuse, Grid, Metric, Name, Search, SweepNames, Text
 
 
@@ -83,8 +77,10 @@ class Sweep(Section):
     pruner: Annotated[Pruner | None, BeforeValidator(named)] = Field(
         default=None, description="Which trials are ended early.", examples=[{"name": "halving", "min_step": 50}]
     )
-    resources: Annotated[Resources, BeforeValidator(one_resources)] = Field(
-        default=Resources(), description="What one trial occupies: cpus, gpus, memory.", examples=[{"cpus": 1}]
+    resources: Shares = Field(
+        default=Resources(),
+        description="What one trial occupies; a list of rules where that differs by cell.",
+        examples=[{"cpus": 1}],
     )
     limits: Limits = Field(
         default=Limits(), description="What ends attempts, trials or the sweep.", examples=[{"attempts": 3}]
@@ -128,10 +124,12 @@ class Sweep(Section):
         rules.check_configurations(self.search, self.sampler.name, self.configurations)
         if self.pruner is not None:
             check_pruner(self.pruner, bool(self.search), self.generation_size, self.objectives)
+        if not isinstance(self.resources, Resources):
+            check_rules(self.resources, self.grid, self.search, self.fixed)
         check_study(self)
         if self.enqueue:
             check_enqueue(self.enqueue, self.search, self.sampler.name, self.per_cell)
-        if self._has_model and not self.warm_start:
+        if self.has_model and not self.warm_start:
             rules.check_model(self.per_cell, self.generation_size, self.lag)
         rules.check_extent(self.grid, self.per_cell, self.seeds)
         if len({cell.key for cell in self.cells}) < len(self.cells):
@@ -181,7 +179,8 @@ class Sweep(Section):
         return (self.stop and self.stop.seeds) or self.seeds
 
     @property
-    def _has_model(self) -> bool:
+    def has_model(self) -> bool:
+        """Whether the sampler learns from earlier generations."""
         return bool(self.search) and self.sampler.name in MODEL_SAMPLERS
 
     @property
@@ -208,7 +207,7 @@ class Sweep(Section):
         """Configurations proposed together; 1 without search, and two rungs' worth under halving."""
         if not self.search:
             return 1
-        usual = 4 if self._has_model else 16
+        usual = 4 if self.has_model else 16
         if self.pruner is not None and self.pruner.name == "halving":
             usual = (self.pruner.reduction or REDUCTION) ** 2
         return self.sampler.generation or usual
@@ -216,7 +215,7 @@ class Sweep(Section):
     @property
     def waits(self) -> bool:
         """Whether a generation waits for earlier ones, since a model or a pruner of curves looks at them."""
-        return self._has_model or bool(self.search and self.pruner and self.pruner.compares_curves)
+        return self.has_model or bool(self.search and self.pruner and self.pruner.compares_curves)
 
     @property
     def lag(self) -> int:
@@ -233,7 +232,7 @@ class Sweep(Section):
     @property
     def model_share(self) -> float:
         """The share of configurations that a model proposes, in [0, 1]; 0.0 for samplers without one."""
-        if not self._has_model:
+        if not self.has_model:
             return 0.0
         first = rules.first_modelled(self.generation_size, self.lag)
         return max(0, self.per_cell - first) / self.per_cell
@@ -241,27 +240,26 @@ class Sweep(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but is hardly meant."""
-        found: list[str] = []
-        if self._has_model and not self.warm_start and self.model_share < 0.5:
-            half = 2 * rules.first_modelled(self.generation_size, self.lag)
-            found.append(
-                f"only {self.model_share:.0%} of {self.per_cell} configurations see a model; "
-                f"write `configurations: {half}` or more, or lower generation or lag"
-            )
-        most = rules.HISTORY.get(self.sampler.name, self.per_cell)
-        if self._has_model and self.per_cell > most:
-            found.append(
-                f"{self.sampler.name} would slow down with {self.per_cell} configurations, so its model looks at the "
-                f"best {most // 2} of a cell and the latest {most - most // 2}"
-            )
-        if not self.search and self.sampler != Sampler(name="random"):
-            found.append(f"sampler {self.sampler.name} has no effect without search; remove it")
-        if self.warm_start and not self._has_model:
-            found.append(f"warm_start has no effect with sampler {self.sampler.name}, which has no model; remove it")
-        found.extend(few_seeds(self.study, self.most_seeds))
-        if self.search and not self.lag and self.sampler.lag:
-            found.append(f"lag {self.sampler.lag} has no effect with sampler {self.sampler.name}; remove it")
-        return tuple(found)
+        return tuple(remarks(self))
+
+    def share(self, values: Mapping[str, Any]) -> str:
+        """The name, in `shares`, of what trials with these grid values occupy."""
+        return chosen(self.resources, values)[0]
+
+    def occupied(self, cell: str) -> Resources:
+        """What the trials of the cell with this key occupy."""
+        return self.shares[next(self.share(each.values) for each in self.cells if each.key == cell)]
+
+    @cached_property
+    def shares(self) -> Mapping[str, Resources]:
+        """What trials occupy, by name, in the order of cells; one without a name unless rules choose."""
+        return dict(chosen(self.resources, cell.values) for cell in self.cells)
+
+    @property
+    def threads(self) -> int:
+        """How many threads a search counts with; which cell it proposes for does not matter."""
+        shared = self.resources if isinstance(self.resources, Resources) else self.resources[-1]
+        return shared.threads
 
     def parameter_kinds(self) -> dict[str, str]:
         """The column type of each parameter (grid, search, fixed): int, float, bool, str or json."""

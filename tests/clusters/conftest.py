@@ -151,6 +151,8 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     # Jobs run the `python` of the shell that started Ray.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, **token, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    # A machine with much else to do starts a node slowly; by default Ray gives up after half a minute.
+    environment |= {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
     command = [sys.executable, str(Path(__file__).with_name("raylets.py")), str(port)]
     with (folder / "raylets.log").open("wb") as log:
         raylets = subprocess.Popen(

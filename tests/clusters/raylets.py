@@ -1,11 +1,13 @@
 """A Ray cluster in a process of its own, since Ray reads once whether it uses tokens. Commands come on standard input.
 
-Each is a JSON list, each answer a line of JSON: `["add", cpus, gpus]` -> node id, `["drain", id]`, `["kill", id]`.
+Each is a JSON list, each answer a line of JSON: `["add", cpus, gpus]` -> node id, `["drain", id]`, `["kill", id]`,
+`["end", namespace, actor]` for good.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import socket
@@ -26,6 +28,7 @@ def common() -> dict[str, int]:
 
 def main(port: int) -> None:
     """Serve until standard input is closed."""
+    import ray
     from ray._private.utils import write_ray_address
     from ray._raylet import GcsClient
     from ray.cluster_utils import Cluster
@@ -54,7 +57,13 @@ def main(port: int) -> None:
                 each.process.send_signal(signal.SIGKILL)
         return True
 
-    commands = {"add": add, "drain": drain, "kill": kill, "address": lambda: cluster.address}
+    def end(namespace: str, actor: str) -> bool:
+        ray.init(address=cluster.address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+        ray.kill(ray.get_actor(actor))
+        ray.shutdown()
+        return True
+
+    commands = {"add": add, "drain": drain, "kill": kill, "end": end, "address": lambda: cluster.address}
     try:
         for line in sys.stdin:
             name, *arguments = json.loads(line)

@@ -154,7 +154,6 @@ LATER: tuple[tuple[str, str, int], ...] = (
     (SAMPLER, "sampler: {name: cmaes}", 14),
     (SAMPLER, "sampler: Hyperband", 14),
     ("seed: 0", "pruner: {name: hyperband}", 18),
-    ("resources: {cpus: 1, gpus: 0}", "resources: [{when: {width: 64}, cpus: 1}, {cpus: 2}]", 15),
 )
 
 
