@@ -13,6 +13,8 @@ from .printing import duration, table
 
 RETURNS = "the cluster starts it again as long as it lives; if not, submit the sweep again, and it goes on"
 
+NEEDED = ("worker", "state", "device", "cores")
+
 
 @dataclass(frozen=True, slots=True)
 class Hand:
@@ -24,6 +26,7 @@ class Hand:
     device: str
     trial: str
     cores: float | None
+    share: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class Crew:
             return f"{workers}: {counted}" if counted else workers
         measured = [hand.cores for hand in self.hands if hand.cores is not None]
         used = f"; {sum(measured):.1f} cores busy" if measured else ""
+        shares = Counter(hand.share for hand in self.hands)
+        if len(shares) > 1:
+            used += "".join(f"; {count} with {share}" for share, count in sorted(shares.items()))
         return f"{workers} on {len(nodes)} node{'s' * (len(nodes) != 1)}: {counted}{used}"
 
     def as_json(self) -> dict[str, Any]:
@@ -68,10 +74,22 @@ class Crew:
         for hand in ranked[: room - 1]:
             cores = "-" if hand.cores is None else f"{hand.cores:.1f}"
             shown.add_row(hand.worker, hand.state, hand.node, hand.device, cores, hand.trial)
+        for column in shown.columns:
+            # Where it is narrow, the names of nodes give way.
+            if column.header in NEEDED:
+                column.min_width = max(map(len, map(str, [column.header, *column.cells])))
         return shown
 
 
 def _hand(told: Mapping[str, Any]) -> Hand:
     node = f"{told['node']} {told['id']}".strip()
     lanes = f" and {told['lanes'] - 1} more" if told.get("lanes", 0) > 1 else ""
-    return Hand(told["worker"], told["state"], node, told["device"], f"{told['trial']}{lanes}", told["cores"])
+    return Hand(
+        told["worker"],
+        told["state"],
+        node,
+        told["device"],
+        f"{told['trial']}{lanes}",
+        told["cores"],
+        told.get("share", ""),
+    )

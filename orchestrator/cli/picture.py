@@ -22,7 +22,7 @@ def frame(view: View, height: int, width: int) -> RenderableType:
     """The picture: the whole sweep, then as many cells as the terminal has lines for."""
     counts, width = view.now.counts, min(width, MOST_WIDTH)
     below = _below(view, height)
-    lines = sum(each.row_count + 1 if isinstance(each, Table) else 1 for each in below)
+    lines = sum(_lines_of(each, width) for each in below)
     cells = least_finished(view.now.cells, max(1, height - FRAME_LINES - lines))
     parts: list[RenderableType] = [
         _total(view),
@@ -44,8 +44,9 @@ def _below(view: View, height: int) -> list[RenderableType]:
     """What is known of workers and of failures, in a part of the `height`."""
     parts: list[RenderableType] = []
     if view.crew is not None:
-        parts += [_line(""), _line(view.crew.as_text(), "cyan")]
-        parts += [_line(text, "yellow") for text in view.crew.said]
+        parts += [_line(""), Text(view.crew.as_text(), "cyan", overflow="fold")]
+        # Whole, however narrow the terminal is: its end says who holds what is waited for.
+        parts += [Text(text, "yellow", overflow="fold") for text in view.crew.said]
         if (rows := view.crew.rows(max(3, (height - FRAME_LINES) // 3))) is not None:
             parts.append(rows)
     if view.failures:
@@ -53,6 +54,12 @@ def _below(view: View, height: int) -> list[RenderableType]:
         parts += [_line(""), _line(f"{view.now.counts.failed} failed: {causes}; the last ones:", "red")]
         parts += [_line(text) for text in view.failures]
     return parts
+
+
+def _lines_of(part: RenderableType, width: int) -> int:
+    if isinstance(part, Table):
+        return part.row_count + 1
+    return -(-len(part) // width) if isinstance(part, Text) and part.overflow == "fold" else 1
 
 
 def _line(text: str, style: str = "") -> Text:

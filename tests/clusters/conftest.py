@@ -27,6 +27,7 @@ from swathe.orchestrator.home import Home
 from swathe.orchestrator.ledger import Reader, SweepRecord
 
 NAME = "loopback"
+STARTS = 4
 
 PROFILE = """
 kind: existing
@@ -151,18 +152,12 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     # Jobs run the `python` of the shell that started Ray.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, **token, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-    # A machine with much else to do starts a node slowly; by default Ray gives up after half a minute.
-    environment |= {"RAY_raylet_start_wait_time_s": "180", "RAY_agent_register_timeout_ms": "180000"}
     command = [sys.executable, str(Path(__file__).with_name("raylets.py")), str(port)]
-    with (folder / "raylets.log").open("wb") as log:
-        raylets = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
+    raylets, nodes = _started(command, environment, folder / "raylets.log")
     patch = pytest.MonkeyPatch()
     for name, value in token.items():
         patch.setenv(name, value)
-    made = Loopback(raylets, address, results, profiles)
-    made.nodes = [made.tell("add", 2, 0), made.tell("add", 2, 2)]
+    made = Loopback(raylets, address, results, profiles, nodes)
     try:
         yield made
     finally:
@@ -172,6 +167,28 @@ def loopback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
         raylets.wait(60)
         raylets.stdout.close()
         shutil.rmtree(Path(tempfile.gettempdir()) / f"swathe-{os.getuid()}", ignore_errors=True)
+
+
+def _started(command: list[str], environment: dict[str, str], told: Path) -> tuple[subprocess.Popen[str], list[str]]:
+    """The process of the nodes, and their ids.
+
+    Ray ends a node whose agent does not start within some 15 s, whatever else the machine has to do: then once more.
+    """
+    pipe = subprocess.PIPE
+    for _ in range(STARTS):
+        with told.open("ab") as log:
+            raylets = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=environment)
+        assert raylets.stdin is not None and raylets.stdout is not None
+        with suppress(BrokenPipeError):
+            print('["add", 2, 0]\n["add", 2, 2]', file=raylets.stdin, flush=True)
+        answers = [raylets.stdout.readline() for _ in range(2)]
+        if all(answers):
+            return raylets, [json.loads(answer) for answer in answers]
+        with suppress(BrokenPipeError):
+            raylets.stdin.close()
+        raylets.stdout.close()
+        raylets.wait(60)
+    raise AssertionError(f"Ray did not start {STARTS} times:\n{told.read_text(encoding='utf-8')[-2000:]}")
 
 
 def _free_port() -> int:
