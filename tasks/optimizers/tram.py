@@ -19,10 +19,10 @@ Trust regions instead add 0.1 times a KL to the loss: TRPO that to theta_(t-1), 
 0.999, R3F both KLs between x and x + z. Measured are the accuracy on other domains than the one trained on, and there
 `sharpness`, 100 (L(theta + e) - L) / (1 + L) for e = 0.001 (|theta| + 1) sign(grad L), Keskar's to first order, and
 `cka`, the linear CKA of the hidden layer with that before fine-tuning.
-
 Deviations from the paper: Gaussian classes in 20 dimensions, whose domains are rotations, and a perceptron pre-trained
-on all of them in place of ViT-B, GPT-2 and XLM-R; the equations of the paper, where the released code leaves g out of
-eps and divides KL by the size of the batch twice; Keskar's box is not searched.
+on all of them in place of ViT-B, GPT-2 and XLM-R, for which d ends so small (below 0.002) that TRAM-x and TRAM-(t-1)
+end where the base optimizer does; the paper's equations, where the released code leaves g out of eps and divides KL
+by the size of the batch twice; Keskar's box is not searched.
 """
 
 from __future__ import annotations
