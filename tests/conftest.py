@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psutil
 import pytest
 
@@ -79,6 +80,12 @@ limits: {failures: 1.0}
 
 MakeSweep = Callable[..., Sweep]
 RAY_FIXTURES = {"ray_session", "loopback"}
+
+# Machines are shared: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("swathe", deadline=None)
+hypothesis.settings.load_profile("swathe")
+# One of two processes is told the width of a terminal that it does not have.
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ from swathe.orchestrator.loading import task_of
 from swathe.orchestrator.messages import Push
 
 pytestmark = pytest.mark.ray
-NOBODY = Staffing(cpus=1.0, workers=0)
+NOBODY = Staffing({}, workers=0)
 
 
 def test_a_scheduler_begins_again_though_it_knows_that_it_is_being_restarted(
