@@ -176,6 +176,8 @@ def _share(value: float | None) -> str:
 
 def _remarks(sweep: Sweep, world: World, done: Sequence[Summary]) -> Iterator[str]:
     """What stands out in the numbers, with a remedy."""
+    if len(sweep.shares) > 1:
+        yield "resources differ by cell, and simulated workers run the trials of every cell"
     for name in ("trial", "stall", "sweep"):
         if getattr(sweep.limits, name) is not None:
             yield f"limits.{name} is set and is not simulated"

@@ -202,6 +202,8 @@ def _notes(
         yield f"the pilot ran {pilot.sweep.task}, another task"
     if sweep.resources != pilot.sweep.resources:
         yield "the pilot's trials had other resources"
+    if len(sweep.shares) > 1:
+        yield "resources differ by cell, and the prediction lets every worker run every trial"
     if workers > pilot.workers:
         yield f"the pilot had {pilot.workers} worker{'s' * (pilot.workers > 1)}; more on one machine slow each other"
     if sweep.pruner is not None and plan_of(sweep).rungs is None:
