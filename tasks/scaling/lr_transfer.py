@@ -18,8 +18,8 @@ largest eigenvalue of P^(1/2) H P^(1/2), H the Hessian of the loss, P = diag(r) 
 is S over the largest with which training is stable: 2 (1 + momentum) / eta, for Adam 38 / eta.
 
 Deviations from the paper:
-- an MLP on 5,000 MNIST digits, a residual net of one layer a branch on 64 points of a regression, a transformer on the
-  King James Bible by character, in place of residual ConvNets, vision transformers and GPT-2; no warm-up;
+- an MLP on MNIST-5k, a residual net on a regression of 64 points (|u| = 1, since in pilots the NTK net hardly sharpened
+  for some random u), a transformer on Bible text, in place of ConvNets, vision transformers and GPT-2; no warm-up;
 - sizes count relative to a base network, one for all parameterisations; its mean-field form of muP trains equally;
 - images have mean |x|^2 = 64, not 784: the input layer's share of the sharpness grows with |x|^2 and not with width,
   and 784 hides part of the standard network's drift at widths below 1,000;
