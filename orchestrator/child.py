@@ -26,7 +26,7 @@ def main(descriptor: int) -> None:
         job: Job = pipe.recv()
         sys.path[:] = job.search_path
         sweep = parse(job.spec, source="ledger", root=job.root)
-        share = sweep.occupied(job.assignment.trial.cell)
+        share = job.share or next(iter(sweep.shares.values()))
         with pinned_threads(share.threads):
             try:
                 task = task_of(sweep)

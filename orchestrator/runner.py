@@ -65,10 +65,7 @@ class RunContext:
     def of(
         cls, sweep: Sweep, task: Task, folder: Path, results: str | None = None, share: Resources | None = None
     ) -> RunContext:
-        """The context of trials of `sweep` that occupy `share`; results go to `folder`, or by way of it to `results`.
-
-        `share` may be left out where all trials occupy the same.
-        """
+        """The context of trials of `sweep` that occupy `share`, which may be left out where all occupy the same."""
         device = "cuda:0" if (share or next(iter(sweep.shares.values()))).gpus else "cpu"
         return cls(
             task.train,

@@ -46,6 +46,7 @@ class Job:
     search_path: tuple[str, ...]
     assignment: Assignment
     results: str | None = None
+    share: Resources | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def runner_of(
     context = RunContext.of(sweep, task, folder, results, share)
     # A command is a process of its own already.
     if sweep.isolate == "process" and sweep.command is None:
-        return SeparateRunner(sweep, context), context
+        return SeparateRunner(sweep, context, share), context
     return (Runner(context) if task.fusible is None else FusedRunner(context)), context
 
 
@@ -80,6 +81,7 @@ class SeparateRunner:
 
     sweep: Sweep
     context: RunContext
+    share: Resources | None = None
 
     def run(
         self,
@@ -144,9 +146,15 @@ class SeparateRunner:
 
     def _job(self, assignment: Assignment) -> Job:
         context = self.context
-        words = tuple(sys.path)
         return Job(
-            self.sweep.to_yaml(), self.sweep.root, context.folder, context.quiet, words, assignment, context.results
+            spec=self.sweep.to_yaml(),
+            root=self.sweep.root,
+            folder=context.folder,
+            quiet=context.quiet,
+            search_path=tuple(sys.path),
+            assignment=assignment,
+            results=context.results,
+            share=self.share,
         )
 
     def _follow(self, pipe: Connection, group: Group, ears: Ears) -> Outcome | None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from . import rules
 from .resources import unused
 from .studies import few_seeds
 
-if TYPE_CHECKING:
-    from .sweep import Sweep
 
-
-def remarks(sweep: Sweep) -> Iterator[str]:
-    """A sentence for each, with its remedy."""
+def remarks(sweep: Any) -> Iterator[str]:
+    """A sentence for each of a `Sweep`, with its remedy."""
     yield from _of_models(sweep)
     if not sweep.search and (sweep.sampler.name, sweep.sampler.generation, sweep.sampler.lag) != ("random", None, None):
         yield f"sampler {sweep.sampler.name} has no effect without search; remove it"
@@ -26,7 +23,7 @@ def remarks(sweep: Sweep) -> Iterator[str]:
     yield from unused(sweep.resources, [cell.values for cell in sweep.cells])
 
 
-def _of_models(sweep: Sweep) -> Iterator[str]:
+def _of_models(sweep: Any) -> Iterator[str]:
     if not sweep.has_model:
         return
     if not sweep.warm_start and sweep.model_share < 0.5:
@@ -35,7 +32,7 @@ def _of_models(sweep: Sweep) -> Iterator[str]:
             f"only {sweep.model_share:.0%} of {sweep.per_cell} configurations see a model; "
             f"write `configurations: {half}` or more, or lower generation or lag"
         )
-    most = rules.HISTORY.get(sweep.sampler.name, sweep.per_cell)
+    most: int = rules.HISTORY.get(sweep.sampler.name, sweep.per_cell)
     if sweep.per_cell > most:
         yield (
             f"{sweep.sampler.name} would slow down with {sweep.per_cell} configurations, so its model looks at the "

@@ -27,7 +27,6 @@ from swathe.orchestrator.ledger import Owner, Reader
 from swathe.orchestrator.ledger.tables import url_of
 from swathe.orchestrator.loading import task_of
 from swathe.orchestrator.scheduler import Scheduler, Ticked
-from swathe.orchestrator.spec import Resources
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -143,9 +142,7 @@ def test_a_search_counts_with_the_same_threads_as_inline(make_sweep, tmp_path: P
         return tick(self, *pushes, **{**named, "drain": True})
 
     monkeypatch.setattr(Scheduler, "tick", watched)
-    actor = SchedulerActor(
-        Home.of(folder), Owner.here(), False, Crew(0, {"": Resources(cpus=2.0)}, {"": 0}), str(tmp_path)
-    )
+    actor = SchedulerActor(Home.of(folder), Owner.here(), False, Crew(0, {}, {}), str(tmp_path))
     assert asyncio.run(actor.run()) == "drained"
     assert threads == {"2"} and os.environ["OMP_NUM_THREADS"] == "7"
 

@@ -209,6 +209,7 @@ def test_embedded_makes_workers_of_each_share(
     finished = run(sweep_of(make_sweep, RULES), Launch(tmp_path / "embedded", "embedded", workers))
     tables = compaction.read_tables(finished.folder)
     trials = tables.trials.to_pandas()
+    assert (finished.reason, len(trials)) == ("finished", 16), trials
     shared = trials.groupby("param.width", observed=True)["worker"].agg(set)
     assert not shared[1] & shared[2], "no worker ran trials of both"
     assert digest(*tables[:2]) == digest(*compaction.read_tables(inline.folder)[:2])
