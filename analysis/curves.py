@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..orchestrator.errors import SwatheError
 from ..orchestrator.schema import METRIC, PARAM
 from .basin import natural_depth
-from .statistics import mean_curve
+from .estimates import CONFIDENCE, SEEDS
+from .statistics import mean_curve, t_interval
 
 Array = NDArray[np.float64]
 
@@ -86,6 +87,13 @@ class Curves:
         curve = self.at(level)
         costs = curve.cost[:, curve.x == x]
         return float(np.mean([self.metric(cost) for cost in costs[~np.isnan(costs)]])) if costs.size else float("nan")
+
+    def best_interval(self, level: float, x: float) -> tuple[float, float] | tuple[None, None]:
+        """The 95% t interval of `best`; None from fewer than three seeds."""
+        curve = self.at(level)
+        costs = curve.cost[:, curve.x == x]
+        known = np.array([self.metric(cost) for cost in costs[np.isfinite(costs)]])
+        return t_interval(known, CONFIDENCE) if len(known) >= SEEDS else (None, None)
 
 
 def numbers(trials: pd.DataFrame, column: str) -> Array:

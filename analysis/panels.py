@@ -17,6 +17,8 @@ from .words import group_label, interval, signed, spoken
 MARKERS = "osD^vPX*"
 GROUPS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito, 2008
 GREY = "#666666"
+TICKS = 12  # named levels along an axis
+NAMES = 14  # named lines of a panel
 LETTER = 0.019  # the width of a letter of a line's name, as a share of a panel's
 
 Groups = Mapping[tuple[Any, ...], Curves]
@@ -99,6 +101,7 @@ def _name_lines(axes: Axes, curves: Curves, colours: Sequence[Any], axis: str) -
             height = (scale(value) - scale(low)) / (scale(high) - scale(low))
             ends.append((float(height), float(curve.x[known[0]]), f"{curve.level:g}", colour))
     ends.sort(key=lambda end: end[0])
+    ends = ends[:: -(-len(ends) // NAMES) or 1]
     heights = _apart([end[0] for end in ends], 0.055)
     left, right = axes.get_xlim()
     letters = max((len(name) + len(axis) + 1 for *_, name, _ in ends), default=0)
@@ -148,7 +151,8 @@ def optimum_panel(axes: Axes, verdicts: Verdicts, study: TransferStudy) -> None:
             _point(axes, level, nudge, colour, MARKERS[rank % len(MARKERS)])
         axes.plot([], [], color=colour, marker=MARKERS[rank % len(MARKERS)], label=label)
         _slope_line(axes, verdict, nudge, colour)
-    axes.set_xticks(np.log2(levels) if levels else [], [f"{level:g}" for level in levels])
+    named = _spaced(levels)
+    axes.set_xticks(np.log2(named) if named else [], [f"{level:g}" for level in named])
     axes.set_xlabel(spoken(study.axis))
     axes.set_ylabel(f"best log2 {spoken(study.hyperparameter)}")
     axes.margins(y=0.2)
@@ -156,6 +160,15 @@ def optimum_panel(axes: Axes, verdicts: Verdicts, study: TransferStudy) -> None:
         loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8.5, frameon=False, borderaxespad=0.2, handlelength=1.6
     )
     tidy(axes)
+
+
+def _spaced(levels: Sequence[float]) -> list[float]:
+    """The ascending levels whose names have room on a logarithmic axis."""
+    named: list[float] = []
+    for level in levels:
+        if not named or np.log2(level / named[-1]) > np.log2(levels[-1] / levels[0]) / TICKS:
+            named.append(level)
+    return named
 
 
 def _point(axes: Axes, level: LevelOptimum, nudge: float, colour: str, marker: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .basin import dense
 from .curves import Array, Curve, Curves
-from .estimates import SEEDS
+from .estimates import SEEDS, from_jackknife
 from .optima import Fit
 from .statistics import half_width, jackknife_variance, pool, slope_weights
 
@@ -27,12 +27,15 @@ class Transferred:
     """The optimum of `level`, used at the largest level.
 
     `regret`: what it costs there, in units of the metric; infinite where it diverges, None where that is not known.
+    `low`..`high`: its 95% interval, of the smallest level only; None where there is none.
     `gap`: by how much the best of this level is worse than the best of the largest (negative where it is better).
     """
 
     level: float
     regret: float | None
     gap: float | None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def relative(self) -> float | None:
@@ -64,7 +67,21 @@ def transferred(fits: Sequence[Fit], curves: Curves) -> tuple[Transferred, ...]:
     """What every level's optimum but the largest one's costs at the largest level, ascending."""
     if len(fits) < 2:
         return ()
-    return tuple(_transferred(fit, fit.full, fits[-1], curves) for fit in fits[:-1])
+    smallest, *others = (_transferred(fit, fit.full, fits[-1], curves) for fit in fits[:-1])
+    return (_with_interval(smallest, fits, curves), *others)
+
+
+def _with_interval(found: Transferred, fits: Sequence[Fit], curves: Curves) -> Transferred:
+    """With the interval of its regret, from leaving out one seed at a time."""
+    if found.regret is None or curves.seeds < SEEDS:
+        return found
+    told = [
+        _transferred(fits[0], float(fits[0].leave_one_out[k]), fits[-1], _without(curves, k)).regret
+        for k in range(curves.seeds)
+    ]
+    without = np.array([np.nan if regret is None else regret for regret in told])
+    interval = from_jackknife(found.regret, without, within=(0.0, inf))
+    return replace(found, low=interval.low, high=interval.high)
 
 
 def rates(fits: Sequence[Fit], curves: Curves) -> Rates | None:

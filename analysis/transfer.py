@@ -53,9 +53,10 @@ class LevelOptimum:
 
     `optimum` with `error` (standard error, None from one seed) and its 95% interval `low`..`high`. Where `censored` is
     "low" ("high") `optimum` is None: it lies at or below (above) `bound`. `best` is the best seed-mean of the metric,
-    found at the tried point `argmin`; `by_seed` are the optima of single seeds. `sensitivity` is the mean over the
-    range tried of how far the metric lies from the best, cut at the worst point that trains at any level (Wortsman et
-    al. 2023, arXiv 2309.14322, cut at the loss before training, which a table of results does not hold).
+    with its 95% interval `best_interval`, found at the tried point `argmin`; `by_seed` are the optima of single seeds.
+    `sensitivity` is the mean over the range tried of how far the metric lies from the best, cut at the worst point that
+    trains at any level (Wortsman et al. 2023, arXiv 2309.14322, cut at the loss before training, which a table of
+    results does not hold).
     """
 
     level: float
@@ -69,6 +70,7 @@ class LevelOptimum:
     argmin: float
     by_seed: tuple[float, ...]
     sensitivity: float
+    best_interval: tuple[float, float] | tuple[None, None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ def _level(fit: Fit, curves: Curves, slope: Slope, from_grid: float) -> LevelOpt
         argmin=fit.argmin,
         by_seed=tuple(float(x) for x in fit.by_seed if np.isfinite(x)),
         sensitivity=_sensitivity(fit, curves),
+        best_interval=curves.best_interval(fit.level, fit.argmin),
     )
 
 

@@ -10,7 +10,7 @@ from .deciding import rule_of
 from .records import Head, Statement, Table
 from .study import TransferStudy
 from .transfer import LevelOptimum, TransferVerdict
-from .words import group_label, interval, plain, signed, spoken
+from .words import estimated, group_label, interval, plain, signed, spoken
 
 
 def transfer_statement(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferStudy, sweep: Sweep) -> Statement:
@@ -53,8 +53,11 @@ def _regret(verdict: TransferVerdict) -> tuple[str, ...]:
     tuned = f"The optimum at {spoken(verdict.axis)} {smallest:g}, used at {largest:g},"
     if verdict.regret == float("inf"):
         return (f"{tuned} diverges.",)
-    best = verdict.levels[-1].best
-    return (f"{tuned} costs {plain(verdict.regret, 2)} on top of the best {plain(best)}.",)
+    last, first = verdict.levels[-1], verdict.transferred[0]
+    known = first.low is not None and first.high is not None
+    ends = f"95% interval {plain(first.low or 0.0, 2)} to {plain(first.high or 0.0, 2)}" if known else "no interval"
+    best = estimated(last.best, *last.best_interval)
+    return (f"{tuned} costs {plain(verdict.regret, 2)} ({ends}) on top of the best {best}.",)
 
 
 def level_table(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferStudy, metric: str) -> Table:
@@ -64,7 +67,7 @@ def level_table(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferS
         Head(spoken(study.axis), number=True),
         Head(f"best log2 {hyperparameter} (95% interval)"),
         Head(f"best {hyperparameter}", number=True),
-        Head(f"lowest mean {spoken(metric)}", number=True),
+        Head(f"best mean {spoken(metric)} (95% interval)"),
         Head("found at log2", number=True),
     )
     label = f"Optima: {group_label(study.by, key)}" if study.by else "Optima"
@@ -72,10 +75,11 @@ def level_table(key: tuple[Any, ...], verdict: TransferVerdict, study: TransferS
 
 
 def _level_row(level: LevelOptimum) -> tuple[str, ...]:
+    best = estimated(level.best, *level.best_interval)
     if level.optimum is None:
         side = "at or below" if level.censored == "low" else "at or above"
         bound = f"censored: {side} {signed(level.bound or 0.0)}"
-        return (f"{level.level:g}", bound, "censored", plain(level.best), "censored")
+        return (f"{level.level:g}", bound, "censored", best, "censored")
     spread = "one seed, no interval" if level.error is None else interval(level.low, level.high)
     optimum = f"{signed(level.optimum)} ({spread})"
-    return (f"{level.level:g}", optimum, plain(2.0**level.optimum, 3), plain(level.best), signed(level.argmin))
+    return (f"{level.level:g}", optimum, plain(2.0**level.optimum, 3), best, signed(level.argmin))

@@ -202,6 +202,23 @@ def test_report_prints_its_path(workplace: Path, call) -> None:
     assert path.read_text().lstrip().lower().startswith("<!doctype html")
 
 
+def test_report_puts_its_figures_beside_it(workplace: Path, call) -> None:
+    assert call("report", "tiny").exit_code == 0
+    names = {path.name for path in (workplace / "sweeps" / "tiny" / "figures").iterdir()}
+    assert names == {"configurations.pdf", "configurations.svg", "configurations.csv"}
+
+
+def test_report_of_two_sweeps_compares_them(workplace: Path, call) -> None:
+    shown = call("report", "tiny", "mixed")
+    assert shown.exit_code == 0, shown.output
+    path = workplace / "sweeps" / "tiny" / "report-vs-mixed.html"
+    assert shown.stdout.strip() == str(path)
+    text = path.read_text(encoding="utf-8")
+    assert "which sweep has the better loss" in text and "fixed.crash" in text and "Spec of mixed" in text
+    for names in (("tiny", "tiny"), ("tiny", "mixed", "tiny"), ("tiny", "tinny")):
+        assert call("report", *names).exit_code == 2, names
+
+
 def test_report_opens_a_browser_when_asked(workplace: Path, call, monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[str] = []
     monkeypatch.setattr("click.launch", launched.append)
