@@ -32,7 +32,7 @@ def _of_models(sweep: Any) -> Iterator[str]:
             f"only {sweep.model_share:.0%} of {sweep.per_cell} configurations see a model; "
             f"write `configurations: {half}` or more, or lower generation or lag"
         )
-    most: int = rules.HISTORY.get(sweep.sampler.name, sweep.per_cell)
+    most = rules.HISTORY.get(sweep.sampler.name) or sweep.per_cell
     if sweep.per_cell > most:
         yield (
             f"{sweep.sampler.name} would slow down with {sweep.per_cell} configurations, so its model looks at the "
