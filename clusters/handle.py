@@ -80,7 +80,7 @@ class Handle:
         crew = record.crew or {}
         return Status(
             self.name,
-            _condition(record),
+            record.condition,
             len(sweep.cells) * sweep.per_cell * sweep.seeds,
             progress.count(State.COMPLETE),
             progress.count(State.PRUNED),
@@ -108,8 +108,8 @@ class Handle:
         began = alive = time.monotonic()
         while True:
             record = self.home.record()
-            condition, now = _condition(record), time.monotonic()
-            waits = condition == "interrupted" and record.crew is not None
+            condition, now = record.condition, time.monotonic()
+            waits = condition == "interrupted" and (record.crew is not None or record.status == "new")
             alive = alive if waits else now
             if condition != "running" and not (waits and now - alive < PATIENCE_SECONDS):
                 return driver.finish(_sweep(record), self.home, _REASONS.get(condition, condition))
@@ -175,12 +175,6 @@ def attach(name: str, cluster: str = "embedded", *, directory: str | Path = "swe
 
 def _sweep(record: SweepRecord) -> Sweep:
     return parse(record.spec, source="the ledger", root=Path(record.root))
-
-
-def _condition(record: SweepRecord) -> str:
-    if record.live() or (record.status == "new" and record.asked - record.created < PATIENCE_SECONDS):
-        return "running"
-    return "interrupted" if record.status in ("new", "running") else record.status
 
 
 def _best(sweep: Sweep, progress: Progress) -> float | None:

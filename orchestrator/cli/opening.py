@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import SwatheError
 from ..home import Home
-from ..ledger import HEARTBEAT_LIMIT, Reader, SweepRecord, names_in, shown
+from ..ledger import Reader, SweepRecord, names_in, shown
 from ..spec import Sweep, parse
 from .crew import Crew
 from .options import DIRECTORY, chosen_ledger
@@ -75,10 +74,7 @@ class Opened:
     @property
     def condition(self) -> str:
         """running, finished, drained, or interrupted: begun, and nobody is at work on it."""
-        begins = self.record.status == "new" and time.time() - self.record.created <= HEARTBEAT_LIMIT
-        if begins or self.record.live():
-            return "running"
-        return "interrupted" if self.record.status in ("new", "running") else self.record.status
+        return self.record.condition
 
     @property
     def crew(self) -> Crew | None:

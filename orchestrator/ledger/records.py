@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,14 @@ class SweepRecord:
         if self.status != "running" or not self.owner:
             return False
         return self.asked - self.heartbeat <= HEARTBEAT_LIMIT and not Owner(**self.owner).gone()
+
+    @property
+    def condition(self) -> str:
+        """running, finished, drained, or interrupted: begun, and nobody is at work on it."""
+        begins = self.status == "new" and time.time() - self.created <= HEARTBEAT_LIMIT
+        if begins or self.live():
+            return "running"
+        return "interrupted" if self.status in ("new", "running") else self.status
 
     def refuse_live(self) -> None:
         """Raise `SweepLive` when a driver may be at work on it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..messages import Assignment, Calibration, Lease, TrialKey
@@ -15,6 +16,8 @@ class Workforce:
         self._held: dict[str, tuple[int, dict[TrialKey, int]]] = {}
         self._idle: dict[str, None] = {}
         self._known: dict[str, str] = {}
+        # Asked at every event and every grant, so not counted anew among ten thousand workers.
+        self._counts: Counter[str] = Counter()
         self._leaving: set[str] = set()
 
     def share(self, worker: str) -> str | None:
@@ -23,7 +26,7 @@ class Workforce:
 
     def count(self, share: str) -> int:
         """How many workers of a share there are."""
-        return sum(each == share for each in self._known.values())
+        return self._counts[share]
 
     @property
     def idle(self) -> Sequence[str]:
@@ -51,13 +54,13 @@ class Workforce:
 
     def wait(self, worker: str, share: str) -> Mapping[TrialKey, int]:
         """The worker is idle; what it had not run of its last lease comes back, with attempts."""
-        self._known[worker] = share
+        self._know(worker, share)
         self._idle[worker] = None
         return self._held.pop(worker, (0, {}))[1]
 
     def lose(self, worker: str) -> tuple[int, Mapping[TrialKey, int]]:
         """The worker is gone; its lease and what it held."""
-        self._known.pop(worker, None)
+        self._forget(worker)
         self._leaving.discard(worker)
         self._idle.pop(worker, None)
         return self._held.pop(worker, (0, {}))
@@ -70,7 +73,7 @@ class Workforce:
 
     def keep(self, worker: str, share: str, lease: int, trials: Mapping[TrialKey, int]) -> None:
         """The worker holds a lease of an earlier session."""
-        self._known[worker] = share
+        self._know(worker, share)
         self._held[worker] = (lease, dict(trials))
 
     def leave(self, worker: str) -> None:
@@ -104,10 +107,21 @@ class Workforce:
         gone = [worker for worker in self._idle if self._known[worker] not in wanted or worker in self._leaving]
         self._leaving.difference_update(gone)
         for worker in gone:
-            del self._idle[worker], self._known[worker]
+            del self._idle[worker]
+            self._forget(worker)
         return gone
+
+    def _know(self, worker: str, share: str) -> None:
+        self._forget(worker)
+        self._known[worker] = share
+        self._counts[share] += 1
+
+    def _forget(self, worker: str) -> None:
+        if worker in self._known:
+            self._counts[self._known.pop(worker)] -= 1
 
     def validate(self) -> None:
         """Check the invariants."""
         assert not set(self._idle) & set(self._held), "a worker is idle or holds a lease"
         assert set(self._idle) | set(self._held) <= set(self._known)
+        assert +self._counts == Counter(self._known.values())

@@ -10,6 +10,18 @@ import pytest
 from swathe.analysis.simulated import Design, Landscape, Study, simulate
 
 
+def study_spec(seeds: int = 3) -> str:
+    """The spec that `study` with its usual grid is the outcome of."""
+    return f"""name: study
+task: train.py:train
+metric: train_loss
+grid: {{width: [64, 128, 256, 512]}}
+search: {{lr: {{log2: [-2.5, 2.5], num: 11}}}}
+sampler: grid
+seeds: {seeds}
+"""
+
+
 def study(
     rng: np.random.Generator,
     drift: float,

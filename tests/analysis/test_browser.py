@@ -9,16 +9,10 @@ import pytest
 
 from swathe.analysis import report
 from swathe.orchestrator.spec import parse
+from tests.analysis.conftest import study_spec
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SPEC = """name: study
-task: train.py:train
-metric: train_loss
-grid: {width: [64, 128, 256, 512]}
-search: {lr: {log2: [-2.5, 2.5], num: 11}}
-sampler: grid
-seeds: 3
-"""
+SPEC = study_spec()
 MEASURE = "<script>document.title = 'wide ' + document.documentElement.scrollWidth + ' of ' + innerWidth</script>"
 
 

@@ -12,15 +12,9 @@ from swathe.analysis.estimates import Estimate
 from swathe.analysis.study import TransferStudy
 from swathe.orchestrator.errors import SwatheError
 from swathe.orchestrator.spec import parse
+from tests.analysis.conftest import study_spec
 
-SPEC = """name: study
-task: train.py:train
-metric: train_loss
-grid: {width: [64, 128, 256, 512]}
-search: {lr: {log2: [-2.5, 2.5], num: 11}}
-sampler: grid
-seeds: 5
-"""
+SPEC = study_spec(seeds=5)
 STUDY = TransferStudy("width", "lr", ())
 
 

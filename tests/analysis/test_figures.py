@@ -12,15 +12,9 @@ from swathe.analysis.figures import file_names, files_of, save_figures
 from swathe.analysis.pages import page
 from swathe.orchestrator.errors import SwatheError
 from swathe.orchestrator.spec import parse
+from tests.analysis.conftest import study_spec
 
-SPEC = """name: study
-task: train.py:train
-metric: train_loss
-grid: {width: [64, 128, 256, 512]}
-search: {lr: {log2: [-2.5, 2.5], num: 11}}
-sampler: grid
-seeds: 3
-"""
+SPEC = study_spec()
 ROBUST = SPEC + "study: {name: robustness, hyperparameter: lr}\n"
 
 

@@ -8,15 +8,9 @@ import pytest
 from swathe.analysis.citations import SOURCES
 from swathe.analysis.pages import page
 from swathe.orchestrator.spec import parse
+from tests.analysis.conftest import study_spec
 
-SPEC = """name: study
-task: train.py:train
-metric: train_loss
-grid: {width: [64, 128, 256, 512]}
-search: {lr: {log2: [-2.5, 2.5], num: 11}}
-sampler: grid
-seeds: 3
-"""
+SPEC = study_spec()
 CITED = re.compile(r"[A-Z][a-z]+(?: and [A-Z][a-z]+| et al\.)?, (?:19|20)\d\d")
 
 
