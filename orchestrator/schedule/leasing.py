@@ -20,21 +20,16 @@ def grants(
     seconds: Callable[[TrialKey], float | None],
 ) -> Iterator[GrantLease]:
     """A lease for each idle worker while there is work: measurements first, for packs wait for them; then packs."""
-    empty: set[str] = set()
-    for worker in workforce.idle:
-        if len(empty) == len(backlogs):
-            return
-        share = workforce.share(worker)
-        if share is None or share in empty or (backlog := backlogs.get(share)) is None:
-            continue
-        if (order := backlog.packs.calibration(worker)) is not None:
-            yield GrantLease(workforce.grant(worker, (), calibration=order))
-        elif (pack := backlog.packs.take()) is not None:
-            yield GrantLease(workforce.grant(worker, tuple(map(assignment, pack)), fused=True))
-        elif trials := backlog.queue.take(workforce.count(share), seconds):
-            yield GrantLease(workforce.grant(worker, tuple(map(assignment, trials))))
-        else:
-            empty.add(share)
+    for share, backlog in backlogs.items():
+        while (worker := workforce.idle(share)) is not None:
+            if (order := backlog.packs.calibration(worker)) is not None:
+                yield GrantLease(workforce.grant(worker, (), calibration=order))
+            elif (pack := backlog.packs.take()) is not None:
+                yield GrantLease(workforce.grant(worker, tuple(map(assignment, pack)), fused=True))
+            elif trials := backlog.queue.take(workforce.count(share), seconds):
+                yield GrantLease(workforce.grant(worker, tuple(map(assignment, trials))))
+            else:
+                break
 
 
 def running(trials: Mapping[TrialKey, int], backlogs: Backlogs, known: TrialKey | None) -> list[TrialKey]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..messages import Assignment, Calibration, Lease, TrialKey
@@ -14,11 +14,11 @@ class Workforce:
     def __init__(self, leases: int = 0) -> None:
         self.leases = leases
         self._held: dict[str, tuple[int, dict[TrialKey, int]]] = {}
-        self._idle: dict[str, None] = {}
         self._known: dict[str, str] = {}
-        # Asked at every event and every grant, so not counted anew among ten thousand workers.
+        # By share, longest first, and counted: at every event there may be ten thousand workers that it does not touch.
+        self._idle: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._counts: Counter[str] = Counter()
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, None] = {}
 
     def share(self, worker: str) -> str | None:
         """The share of a worker; None for one that is not known."""
@@ -28,10 +28,9 @@ class Workforce:
         """How many workers of a share there are."""
         return self._counts[share]
 
-    @property
-    def idle(self) -> Sequence[str]:
-        """Workers that wait for a lease, longest first."""
-        return [worker for worker in self._idle if worker not in self._leaving]
+    def idle(self, share: str) -> str | None:
+        """The worker of a share that has waited longest for a lease and is to stay; None where all are at work."""
+        return next((worker for worker in self._idle[share] if worker not in self._leaving), None)
 
     @property
     def holders(self) -> Sequence[str]:
@@ -55,14 +54,13 @@ class Workforce:
     def wait(self, worker: str, share: str) -> Mapping[TrialKey, int]:
         """The worker is idle; what it had not run of its last lease comes back, with attempts."""
         self._know(worker, share)
-        self._idle[worker] = None
+        self._idle[share][worker] = None
         return self._held.pop(worker, (0, {}))[1]
 
     def lose(self, worker: str) -> tuple[int, Mapping[TrialKey, int]]:
         """The worker is gone; its lease and what it held."""
         self._forget(worker)
-        self._leaving.discard(worker)
-        self._idle.pop(worker, None)
+        self._leaving.pop(worker, None)
         return self._held.pop(worker, (0, {}))
 
     def stop(self) -> list[tuple[str, int, dict[TrialKey, int]]]:
@@ -78,7 +76,7 @@ class Workforce:
 
     def leave(self, worker: str) -> None:
         """The worker is to go when it comes to the end of its lease."""
-        self._leaving.add(worker)
+        self._leaving[worker] = None
 
     def leaves(self, worker: str) -> bool:
         """Whether it is to go."""
@@ -93,7 +91,7 @@ class Workforce:
         calibration: Calibration | None = None,
     ) -> Lease:
         """Give an idle worker its next lease."""
-        del self._idle[worker]
+        del self._idle[self._known[worker]][worker]
         self.leases += 1
         self._held[worker] = (self.leases, {each.trial: each.attempt for each in assignments})
         return Lease(self.leases, worker, assignments, fused, calibration)
@@ -104,24 +102,31 @@ class Workforce:
 
     def dismiss(self, wanted: Collection[str] = ()) -> list[str]:
         """Send the idle workers away that are to leave, or whose share is none of those `wanted`."""
-        gone = [worker for worker in self._idle if self._known[worker] not in wanted or worker in self._leaving]
-        self._leaving.difference_update(gone)
+        gone = [worker for share, idle in self._idle.items() if share not in wanted for worker in idle]
+        gone += [worker for worker in self._leaving if worker not in gone and self._waits(worker)]
         for worker in gone:
-            del self._idle[worker]
+            self._leaving.pop(worker, None)
             self._forget(worker)
         return gone
 
+    def _waits(self, worker: str) -> bool:
+        return worker in self._known and worker in self._idle[self._known[worker]]
+
     def _know(self, worker: str, share: str) -> None:
+        if self._known.get(worker) == share:
+            return
         self._forget(worker)
         self._known[worker] = share
         self._counts[share] += 1
 
     def _forget(self, worker: str) -> None:
-        if worker in self._known:
-            self._counts[self._known.pop(worker)] -= 1
+        if (share := self._known.pop(worker, None)) is not None:
+            self._counts[share] -= 1
+            self._idle[share].pop(worker, None)
 
     def validate(self) -> None:
         """Check the invariants."""
-        assert not set(self._idle) & set(self._held), "a worker is idle or holds a lease"
-        assert set(self._idle) | set(self._held) <= set(self._known)
+        idle = {worker for each in self._idle.values() for worker in each}
+        assert not idle & set(self._held), "a worker is idle or holds a lease"
+        assert idle | set(self._held) <= set(self._known)
         assert +self._counts == Counter(self._known.values())
