@@ -124,7 +124,7 @@ def final(model: Any, data: tuple[()], p: Params) -> dict[str, Tensor]:
 
 def data(p: Params) -> Data:
     """Rows of the examples, drawn with replacement, or all of them at every step."""
-    n, size, steps = (int(p[name]) for name in ("examples", "batch_size", "steps"))
+    n, size, steps = int(p["examples"]), int(p["batch_size"]), int(p["steps"])
     if size == n:
         return Data((torch.arange(n),))
     draw = torch.Generator()
