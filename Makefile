@@ -31,7 +31,7 @@ controls: setup
 # All of the fault suite; `make test` runs the quick part. SEEDS sweeps are killed at random, 40 minutes on 2 cores.
 SEEDS ?= 100
 faults: setup
-	$(BIN)/python -m pytest tests/clusters -m outage
+	$(BIN)/python -m pytest tests/clusters tests/orchestrator -m outage
 	$(BIN)/python -m pytest tests/faults --faults=all --seeds=$(SEEDS)
 
 lint: setup

@@ -79,7 +79,8 @@ limits: {failures: 1.0}
 """
 
 MakeSweep = Callable[..., Sweep]
-RAY_FIXTURES = {"ray_session", "loopback"}
+ENDS: dict[str | None, Callable[[], object]] = {}
+"""How the Rays that run are ended, by what `_ray_of` calls them; a second time is to do nothing."""
 
 # Machines are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("swathe", deadline=None)
@@ -88,14 +89,33 @@ hypothesis.settings.load_profile("swathe")
 os.environ.pop("COLUMNS", None)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What `make test` gives to one of its two processes as a whole: a file, or all tests that use Ray.
 
-    One Ray at a time, since each takes the cores that it is told of, and the tests of a file share what it makes.
+    One Ray at a time, since each takes the cores that it is told of, and the tests of a file share what it makes. What
+    uses Ray takes longest, so it comes first. This hook is called before that of xdist, which reads the groups.
     """
     for item in items:
-        on_ray = item.get_closest_marker("ray") or RAY_FIXTURES.intersection(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else str(item.path.relative_to(item.config.rootpath))))
+        group = "ray" if _ray_of(item) else str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: ("loopback", "local", None).index(_ray_of(item)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End a Ray after the last test that uses it: an idle one takes a fifth of a core."""
+    kind = _ray_of(item)
+    if kind in ENDS and (nextitem is None or _ray_of(nextitem) != kind):
+        ENDS.pop(kind)()
+
+
+def _ray_of(item: pytest.Item) -> str | None:
+    """Which Ray a test uses: that of this machine, or the cluster of `tests/clusters`."""
+    names = getattr(item, "fixturenames", ())
+    if "loopback" in names:
+        return "loopback"
+    return "local" if item.get_closest_marker("ray") or "ray_session" in names else None
 
 
 @pytest.fixture
@@ -119,6 +139,7 @@ def ray_session() -> Iterator[None]:
     import ray
 
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    ENDS["local"] = ray.shutdown
     yield
     ray.shutdown()
 

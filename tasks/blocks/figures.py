@@ -87,13 +87,15 @@ def progress_figure(frames: Sequence[Frames], *, by: str, panels: Sequence[str],
 
 
 class Panel(NamedTuple):
-    """A metric of a sweep over one of its axes, a line a combination of values of `by`."""
+    """A metric of a sweep over one of its axes, a line a combination of values of `by`; for `powers` both axes are
+    logarithmic."""
 
     title: str
     frames: Frames
     metric: str
     over: str
     by: tuple[str, ...] = ()
+    powers: bool = False
 
 
 def panels_figure(panels: Sequence[Panel]) -> Figure:
@@ -116,7 +118,11 @@ def panels_figure(panels: Sequence[Panel]) -> Figure:
             axes.plot(found.index, found.mean(axis=1), color=colour, label=label)
         axes.set_xlabel(spoken(panel.over))
         axes.set_title(panel.title, fontsize=10, loc="left")
-        axes.set_ylim(bottom=0)
+        if panel.powers:
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log", base=2)
+        else:
+            axes.set_ylim(bottom=0)
         if panel.by:
             axes.legend(frameon=False, fontsize=8)
         tidy(axes)

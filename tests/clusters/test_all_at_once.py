@@ -11,7 +11,7 @@ import pytest
 from swathe.orchestrator.driver import Launch, run
 from tests.servers import ObjectStore, Postgres
 
-from .conftest import Loopback
+from .loopback import Loopback
 from .test_submission import SLOW, busy, hash_of, ran
 
 pytestmark = [pytest.mark.ray, pytest.mark.outage, pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.driver import Launch, run
 
-from .conftest import Loopback
+from .loopback import Loopback
 from .test_submission import SLOW, busy, hash_of, ran
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]

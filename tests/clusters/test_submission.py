@@ -10,7 +10,7 @@ from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.driver import Launch, run
 
-from .conftest import NAME, Loopback
+from .loopback import NAME, Loopback
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 

@@ -153,6 +153,7 @@ def test_auto_and_off_find_the_same_winner(sampler: str, sweep, tmp_path: Path) 
 def test_pruning_inside_packs_decides_as_outside(sampler: str, sweep, tmp_path: Path) -> None:
     more = [
         "configurations=16",
+        "grid.decay=[1.0e-3]",
         "pruner={name: halving, min_step: 6, reduction: 2}",
         "search.lr={low: 0.01, high: 30.0, log: true}",
     ]
@@ -164,7 +165,7 @@ def test_pruning_inside_packs_decides_as_outside(sampler: str, sweep, tmp_path: 
     fused, alone = frames[5], frames["off"]
     for column in ("trial", "state", "cause", "steps"):
         assert fused[column].equals(alone[column]), column
-    assert (fused["state"] == "PRUNED").sum() >= 40
+    assert (fused["state"] == "PRUNED").sum() >= 20
     agree(fused, alone)
 
 
@@ -209,13 +210,13 @@ def test_a_sweep_killed_in_mid_pack_goes_on_to_the_same_hash(sweep, tmp_path: Pa
     whole = hash_of(inline(sweep(), tmp_path / "whole"))
     made = sweep()
     kills = 0
-    for attempt in range(6):
+    for attempt in range(4):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(made.root / "sweep.yaml"), str(tmp_path / "broken")],
             env={**os.environ, "SLOW": "0.05"},
         )
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline and _decided(tmp_path / "broken") <= 14 * attempt:
+        while process.poll() is None and time.monotonic() < deadline and _decided(tmp_path / "broken") <= 20 * attempt:
             time.sleep(0.02)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
@@ -241,7 +242,7 @@ def test_a_sweep_drained_in_mid_pack_goes_on_to_the_same_hash(
 ) -> None:
     """All lanes of a pack leave at one step, with their states, and go on from there."""
     stable = "search.lr={log2: [-8, -1], num: 8}"
-    more = ("seeds=1", "fuse=8", "grid.width=[4]", stable, "fixed.steps=3000", "fixed.report_every=30")
+    more = ("seeds=1", "fuse=8", "grid.width=[4]", stable, "fixed.steps=1200", "fixed.report_every=30")
     whole = hash_of(inline(sweep(*more), tmp_path / "whole"))
     monkeypatch.setitem(Worker.__init__.__kwdefaults__, "push_seconds", 0.02)
     with monkeypatch.context() as patched:
@@ -253,7 +254,7 @@ def test_a_sweep_drained_in_mid_pack_goes_on_to_the_same_hash(
     connection.close()
     assert len(pauses) == 8 and all(each["kept"] and each["cause"] == "preempted" for each in pauses)
     (step,) = {each["steps"] for each in pauses}
-    assert 300 <= step < 3000 and step % 30 == 0
+    assert 300 <= step < 1200 and step % 30 == 0
     assert hash_of(inline(sweep(*more), tmp_path / "broken")) == whole
     assert set(trials(drained.folder)["attempt"]) == {1}
 
@@ -273,9 +274,6 @@ def _decided(directory: Path) -> int:
 
 @pytest.mark.ray
 def test_the_hash_is_the_same_for_any_number_of_workers(sweep, tmp_path: Path, ray_session: None) -> None:
-    found = {hash_of(inline(sweep(), tmp_path / "inline"))}
-    for workers in (2, 3):
-        finished = run(sweep(), Launch(tmp_path / str(workers), workers=workers))
-        assert finished.reason == "finished"
-        found.add(hash_of(finished.folder))
-    assert len(found) == 1
+    finished = run(sweep(), Launch(tmp_path / "three", workers=3))
+    assert finished.reason == "finished"
+    assert hash_of(finished.folder) == hash_of(inline(sweep(), tmp_path / "inline"))

@@ -17,7 +17,7 @@ STUDY = {
     "grid": {"parameterization": ["standard", "mup"], "width": [16, 32, 64]},
     "search": {"lr": {"log2": [-8, 1], "num": 7}},
     "sampler": "grid",
-    "fixed": {"base_width": 16, "steps": 80, "batch_size": 16},
+    "fixed": {"base_width": 16, "steps": 40, "batch_size": 16},
     "seeds": 3,
 }
 

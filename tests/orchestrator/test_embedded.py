@@ -214,6 +214,7 @@ def decided(folder: Path) -> int:
         return -1
 
 
+@pytest.mark.outage
 def test_kill_nine_of_everything_several_times_loses_and_repeats_nothing(make_sweep, tmp_path: Path) -> None:
     sweep = make_sweep("sampler=tpe", "configurations=40", task=SLOW)
     total = len(sweep.cells) * sweep.per_cell * sweep.seeds

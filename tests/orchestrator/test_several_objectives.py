@@ -85,7 +85,7 @@ def test_a_driver_that_is_killed_goes_on_the_same(make_sweep, tmp_path: Path) ->
     straight = hash_of(run(sweep, Launch(tmp_path / "straight", "inline")).folder)
     for deaths in range(300):
         try:
-            finished = run_with_deaths(sweep, tmp_path / "broken", [], after=1 + deaths % 3)
+            finished = run_with_deaths(sweep, tmp_path / "broken", [], after=1 + deaths % 5)
         except Killed:
             continue
         assert deaths > 2 and hash_of(finished.folder) == straight
