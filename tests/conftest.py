@@ -85,13 +85,13 @@ ENDS: dict[str | None, Callable[[], object]] = {}
 # Machines are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("swathe", deadline=None)
 hypothesis.settings.load_profile("swathe")
-# One of two processes is told the width of a terminal that it does not have.
+# Some of its processes are told the width of a terminal that they do not have.
 os.environ.pop("COLUMNS", None)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What `make test` gives to one of its two processes as a whole: a file, or all tests that use Ray.
+    """What `make test` gives to one of its processes as a whole: a file, or all tests that use Ray.
 
     One Ray at a time, since each takes the cores that it is told of, and the tests of a file share what it makes. What
     uses Ray takes longest, so it comes first. This hook is called before that of xdist, which reads the groups.

@@ -38,7 +38,7 @@ from ..blocks.figures import Panel, panels_figure
 from ..blocks.probes import lane_by_lane
 from ..blocks.students import TRAIN, loss, metrics, points, student
 
-BETAS, DIMENSIONS, POOL, BATCHES, CHUNK = (0.9, 0.99), 50, 20_000, 16, 64  # rows of least squares; batches measured
+BETAS, DIMENSIONS, POOL, BATCHES, CHUNK = (0.9, 0.99), 50, 20_000, 8, 64  # rows of least squares; batches measured
 # system: or "least_squares". sigma: inputs are scaled by 10^U(-sigma, sigma). measured: B of the Hessians at the end, 0
 # for none.
 SYSTEM: dict[str, Scalar] = {"system": "network", "width": 64, "sigma": 0.3, "measured": 0}
@@ -119,16 +119,14 @@ def data(p: Params) -> Data:
 def largest(frames: Frames, limit: float) -> Frames:
     """A row for each seed and B, with the largest stable learning rates of `sgd` and `adam` and what the former `gains`
     on the latter: NaN where it is an end of the grid."""
-    from ...orchestrator.schema import PARAM
-
     trials, table = frames.trials, frames.metrics
     reports: Any = table[(table["metric"] == "train_loss") & ~table["final"]]
     late = reports[reports["step"] > reports["step"].max() / 2].groupby("trial")["value"].agg(["mean", "count"])
     stays: Any = late.index[(late["mean"] <= limit) & (late["count"] == late["count"].max())]
-    rows = trials.assign(optimizer=trials.get(PARAM + "optimizer", "sgd"), rate=trials[PARAM + "lr"].astype(float))
+    rows = trials.assign(optimizer=trials.get("param.optimizer", "sgd"), rate=trials["param.lr"].astype(float))
     ends = rows["rate"].min(), rows["rate"].max()
     found = rows[rows["trial"].isin(stays)].pivot_table(
-        index=["replicate", PARAM + "batch_size"], columns="optimizer", values="rate", aggfunc="max"
+        index=["replicate", "param.batch_size"], columns="optimizer", values="rate", aggfunc="max"
     )
     found = found.mask(found.isin(ends)).reindex(columns=["sgd", "adam"])
     table = found.assign(gain=found["sgd"] / found["adam"]).add_prefix("metric.").reset_index()

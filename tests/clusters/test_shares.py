@@ -58,6 +58,7 @@ def test_cells_get_the_devices_that_their_rules_ask_for(
     assert not pids[0] & pids[1] | pids[1] & pids[2] | pids[0] & pids[2]
 
 
+@pytest.mark.outage
 def test_two_sweeps_run_each_its_own_code_and_a_third_waits_for_what_they_hold(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
 ) -> None:

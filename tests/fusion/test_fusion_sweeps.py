@@ -210,19 +210,19 @@ def test_a_sweep_killed_in_mid_pack_goes_on_to_the_same_hash(sweep, tmp_path: Pa
     whole = hash_of(inline(sweep(), tmp_path / "whole"))
     made = sweep()
     kills = 0
-    for attempt in range(4):
+    for attempt in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(made.root / "sweep.yaml"), str(tmp_path / "broken")],
             env={**os.environ, "SLOW": "0.05"},
         )
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline and _decided(tmp_path / "broken") <= 20 * attempt:
+        while process.poll() is None and time.monotonic() < deadline and _decided(tmp_path / "broken") <= 25 * attempt:
             time.sleep(0.02)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
-    assert kills >= 3
+    assert kills >= 2
     assert _decided(tmp_path / "broken") < 96
     assert hash_of(inline(sweep(), tmp_path / "broken")) == whole
     assert set(trials(tmp_path / "broken" / "lanes")["attempt"]) == {1}
