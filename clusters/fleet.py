@@ -280,9 +280,9 @@ class Fleet:
             except RayError:
                 self._wardens.pop(node, None)
                 continue
-            for name, cores in use.items():
+            for name, used in use.items():
                 if name in self._posts:
-                    self._posts[name].cores = cores
+                    self._posts[name].cores, self._posts[name].gpus = used
 
     def tell(self) -> None:
         """Write how the workers are into the ledger."""

@@ -87,6 +87,7 @@ class Post:
     leaving: bool = False
     ended: bool = False
     cores: float | None = None
+    gpus: float | None = None
 
 
 def described(post: Post) -> Mapping[str, Any]:
@@ -103,6 +104,7 @@ def described(post: Post) -> Mapping[str, Any]:
         "trial": post.trial,
         "lanes": post.lanes,
         "cores": post.cores,
+        "gpus": post.gpus,
     }
 
 

@@ -6,8 +6,9 @@ import asyncio
 import os
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import ray
@@ -25,6 +26,9 @@ from ..orchestrator.separate import runner_of
 from ..orchestrator.shipping import shipped
 from ..orchestrator.watchdog import ROUND_SECONDS, NoteFile, watchdog_of
 from ..orchestrator.worker import Worker, this_process
+from .gpus import busy
+
+LOOK_SECONDS = 2.0
 
 
 class MissingVariable(SwatheError):
@@ -78,6 +82,7 @@ class ClusterWorker:
         with pinned_threads(share.threads):
             runner, context = runner_of(sweep, task_of(sweep), self._home.folder, results, share)
             info = this_process(self._name, context.device, self._share)
+            info = replace(info, gpus=tuple(str(each) for each in ray.get_gpu_ids()))
             node = ray.get_runtime_context().get_node_id()
             link = Link(info, _Line(scheduler_name(sweep.name), node), sweep.limits.orphan)
             link.join()
@@ -112,22 +117,41 @@ class _Line:
             raise Unreachable(str(error)) from None
 
 
+class Use(NamedTuple):
+    """What a worker uses: cores since it was last asked, and the share of the time that its GPUs are busy."""
+
+    cores: float
+    gpus: float | None
+
+
 class Warden:
     """Watches the workers of one node from outside: kills those whose trials break a limit, measures the others."""
 
     def __init__(self, home: Home) -> None:
         self._watchdog = watchdog_of(sweep_at(home)[0], notes_of(home), fresh=False)
         self._processes: dict[str, psutil.Process] = {}
+        self._gpus: dict[str, tuple[str, ...]] = {}
+        self._busy: dict[str, float] = {}
 
     async def watch(self) -> None:
         """Never ends."""
-        while True:
+        looking = asyncio.get_running_loop().create_task(self._look())
+        while not looking.done():
             await asyncio.sleep(ROUND_SECONDS)
             self._watchdog.bark()
+        looking.result()
+
+    async def _look(self) -> None:
+        """See how busy the GPUs are, where a worker has one; the answer may take a second."""
+        while True:
+            if any(self._gpus.values()):
+                self._busy = await asyncio.to_thread(busy)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def joined(self, info: WorkerInfo) -> None:
         """A worker has come to this node."""
         self._watchdog.joined(info)
+        self._gpus[info.worker] = info.gpus
         with suppress(psutil.NoSuchProcess):
             self._processes[info.worker] = psutil.Process(info.pid)
             self._processes[info.worker].cpu_percent()
@@ -135,12 +159,14 @@ class Warden:
     async def lost(self, worker: str) -> Loss:
         """What is known about a worker that has died."""
         self._processes.pop(worker, None)
+        self._gpus.pop(worker, None)
         return self._watchdog.lost(worker)
 
-    async def use(self) -> dict[str, float]:
-        """Of each worker the cores that it has used since the last call, itself and what it has started."""
-        found: dict[str, float] = {}
+    async def use(self) -> dict[str, Use]:
+        """What each worker uses."""
+        found: dict[str, Use] = {}
         for worker, process in self._processes.items():
+            seen = [self._busy[gpu] for gpu in self._gpus.get(worker, ()) if gpu in self._busy]
             with suppress(psutil.NoSuchProcess):
-                found[worker] = process.cpu_percent() / 100
+                found[worker] = Use(process.cpu_percent() / 100, sum(seen) / len(seen) if seen else None)
         return found

@@ -186,6 +186,8 @@ class WorkerInfo:
     device: str
     pid: int
     share: str = ""
+    gpus: tuple[str, ...] = ()
+    """Of the node, as `nvidia-smi` counts them or by UUID."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,15 @@ from .printing import duration, table
 
 RETURNS = "the cluster starts it again as long as it lives; if not, submit the sweep again, and it goes on"
 
-NEEDED = ("worker", "state", "device", "cores")
+NEEDED = ("worker", "state", "device", "cores", "GPU")
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """One worker: what it does, where, and how many cores it has used lately (None: not measured yet)."""
+    """One worker: what it does, where, how many cores it has used lately and how busy its GPUs are, from 0 to 1.
+
+    None: not measured yet, or it has none.
+    """
 
     worker: str
     state: str
@@ -27,6 +30,7 @@ class Hand:
     trial: str
     cores: float | None
     share: str = ""
+    gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Crew:
         return cls(hands, (*lost, *told.get("said", ())))
 
     def as_text(self) -> str:
-        """In one line: `3 workers on 2 nodes: 2 running, 1 idle; 1.8 cores busy`."""
+        """In one line: `3 workers on 2 nodes: 2 running, 1 idle; 1.8 cores busy; GPUs 93% busy`."""
         states = Counter(hand.state for hand in self.hands)
         nodes = {hand.node for hand in self.hands if hand.node}
         counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
@@ -55,6 +59,8 @@ class Crew:
             return f"{workers}: {counted}" if counted else workers
         measured = [hand.cores for hand in self.hands if hand.cores is not None]
         used = f"; {sum(measured):.1f} cores busy" if measured else ""
+        gpus = [hand.gpus for hand in self.hands if hand.gpus is not None]
+        used += f"; GPUs {sum(gpus) / len(gpus):.0%} busy" if gpus else ""
         shares = Counter(hand.share for hand in self.hands)
         if len(shares) > 1:
             used += "".join(f"; {count} with {share}" for share, count in sorted(shares.items()))
@@ -69,11 +75,14 @@ class Crew:
         """At most `room` workers as a table, those at work first; None where there is no room for any."""
         if room < 2 or not self.hands:
             return None
-        shown = table("worker", "state", "node", "device", "cores", "trial", right=("cores",))
+        on_gpus = any(hand.gpus is not None for hand in self.hands)
+        extra = ("GPU",) if on_gpus else ()
+        shown = table("worker", "state", "node", "device", "cores", *extra, "trial", right=("cores", *extra))
         ranked = sorted(self.hands, key=lambda hand: (hand.state != "running", hand.state))
         for hand in ranked[: room - 1]:
             cores = "-" if hand.cores is None else f"{hand.cores:.1f}"
-            shown.add_row(hand.worker, hand.state, hand.node, hand.device, cores, hand.trial)
+            busy = ("-" if hand.gpus is None else f"{hand.gpus:.0%}",) if on_gpus else ()
+            shown.add_row(hand.worker, hand.state, hand.node, hand.device, cores, *busy, hand.trial)
         for column in shown.columns:
             # Where it is narrow, the names of nodes give way.
             if column.header in NEEDED:
@@ -92,4 +101,5 @@ def _hand(told: Mapping[str, Any]) -> Hand:
         f"{told['trial']}{lanes}",
         told["cores"],
         told.get("share", ""),
+        told.get("gpus"),
     )

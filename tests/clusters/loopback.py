@@ -49,6 +49,7 @@ class Loopback:
     profiles: Path
     nodes: list[str] = field(default_factory=list)
     cluster: str = NAME
+    tools: Path | None = None
 
     def known_as(self, cluster: str, text: str) -> Loopback:
         """The same nodes by another profile."""
@@ -149,14 +150,16 @@ def started(folder: Path, nodes: Sequence[tuple[float, float]]) -> Iterator[Loop
     (profiles / f"{NAME}.yaml").write_text(text, encoding="utf-8")
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "XDG_CONFIG_HOME": str(folder / "config")}
     # Jobs run the `python` of the shell that started Ray.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    tools = folder / "bin"  # where a test may put a program that nodes find
+    tools.mkdir()
+    path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, **token, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, str(Path(__file__).with_name("raylets.py")), str(port)]
     raylets, known = _started(command, nodes, environment, folder / "raylets.log")
     patch = pytest.MonkeyPatch()
     for name, value in token.items():
         patch.setenv(name, value)
-    made = Loopback(raylets, address, results, profiles, known)
+    made = Loopback(raylets, address, results, profiles, known, tools=tools)
     try:
         yield made
     finally:

@@ -58,6 +58,31 @@ def test_cells_get_the_devices_that_their_rules_ask_for(
     assert not pids[0] & pids[1] | pids[1] & pids[2] | pids[0] & pids[2]
 
 
+def test_how_busy_gpus_are_is_told_of_the_workers_that_have_one(
+    make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
+) -> None:
+    assert loopback.tools is not None
+    smi = loopback.tools / "nvidia-smi"
+    smi.write_text("#!/bin/sh\nprintf '0, GPU-a, 80\\n1, GPU-b, 40\\n'\n")
+    smi.chmod(0o755)
+    hold = Path(f"{ran}.hold")
+    hold.touch()
+    rules = "[{when: {width: 1}, cpus: 1, gpus: 2}, {cpus: 1}]"
+    changes = ("name=busy", "grid.width=[1, 2]", "configurations=1", "seeds=1", f"resources={rules}")
+    sweep = make_sweep(*changes, task=SLOW)
+    loopback.submit(sweep.root / "sweep.yaml", *changes)
+    try:
+        told = loopback.wait(
+            lambda: {each["device"]: each["gpus"] for each in loopback.crew("busy") if each["gpus"] is not None}
+        )
+        assert told == {"cuda:0": pytest.approx(0.6)}, "the mean of both"
+        assert "GPUs 60% busy" in loopback.call("status", "busy", "--cluster", "loopback").output
+    finally:
+        hold.unlink()
+        smi.unlink()
+    loopback.finish("busy")
+
+
 @pytest.mark.outage
 def test_two_sweeps_run_each_its_own_code_and_a_third_waits_for_what_they_hold(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
