@@ -35,6 +35,7 @@ class Section(NamedTuple):
 
 SECTIONS = {
     "throughput": Section("Throughput beside others"),
+    "cluster": Section("On a cluster, with PostgreSQL"),
     "growth": Section("A hundred thousand trials"),
     "makespan": Section("Makespan"),
     "search_quality": Section("Search quality"),

@@ -237,13 +237,19 @@ CONTENDERS: dict[str, Callable[[Load, Path], int]] = {
 
 
 @contextlib.contextmanager
-def cluster(name: str) -> Iterator[None]:
-    """A local Ray with as many processors as there are workers, as Swathe would start it; plain Optuna needs none."""
+def cluster(name: str, address: str) -> Iterator[None]:
+    """A local Ray with as many processors as there are workers, as Swathe would start it, or that at `address`; plain
+    Optuna needs none."""
     if name.startswith("optuna"):
         yield
         return
     import ray
 
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        yield
+        ray.shutdown()
+        return
     ray.init(
         address="local",
         num_cpus=WORKERS,
@@ -256,11 +262,11 @@ def cluster(name: str) -> Iterator[None]:
     ray.shutdown()
 
 
-def measure(name: str, load: Load) -> Took:
-    """Run the load once."""
+def measure(name: str, load: Load, address: str = "") -> Took:
+    """Run the load once, on a Ray of its own or that at `address`."""
     with tempfile.TemporaryDirectory() as place:
         ready = time.time()
-        with cluster(name):
+        with cluster(name, address):
             finished = CONTENDERS[name](load, Path(place))
             end = time.time()
         return Took(ready, first(Path(place)), end, finished)
@@ -273,12 +279,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--reports", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.0)
+    parser.add_argument("--address", default="", help="of a Ray that runs already")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
-    took = measure(given.name, Load(given.trials, given.reports, given.seconds))
+    took = measure(given.name, Load(given.trials, given.reports, given.seconds), given.address)
     print("\n" + json.dumps(asdict(took)), file=sys.__stdout__)
 
 
