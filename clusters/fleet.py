@@ -29,7 +29,8 @@ PLACE_SECONDS = 5.0
 # How long a successor waits for the workers of its predecessor before it gives their trials to others.
 GATHER_SECONDS = 30.0
 STARTS_IN_VAIN = 3
-NODE_SECONDS = 10.0
+# Ray takes a node for alive for some 20 s after it is gone.
+NODE_SECONDS = 40.0
 REPORTS_A_SECOND = 400.0
 
 
@@ -109,6 +110,8 @@ class Fleet:
     def adopt(self) -> list[str]:
         """Take over the workers of an earlier scheduler, which will introduce themselves; returns their names."""
         prefix = worker_name(self._home.name, "")
+        told = (self._home.record().crew or {}).get("workers", ())
+        places = {each["worker"]: each["id"] for each in told}
         found = [name for name in list_named_actors() if name and name.startswith(prefix)]
         for full in found:
             name = full.removeprefix(prefix)
@@ -116,7 +119,7 @@ class Fleet:
                 actor = ray.get_actor(full)
                 # One that had not begun has forgotten that it was to; else this waits until it has ended.
                 actor.run.remote()
-                self._employ(Post(name, actor, time.monotonic()))
+                self._employ(Post(name, actor, time.monotonic(), node=places.get(name, "")))
                 self._expected.add(name)
         if self._expected:
             self._gathering.clear()
@@ -217,7 +220,8 @@ class Fleet:
         del self._posts[post.name]
         self._expected.discard(post.name)
         self._check_gathered()
-        if post.info is None and not post.leaving:
+        # Those that Ray had found no place for yet end with the scheduler that had hired them.
+        if post.info is None and not post.leaving and not post.adopted:
             self._in_vain += 1
             self._said = f"workers do not start: {why}"
             if self._in_vain >= STARTS_IN_VAIN:
@@ -227,18 +231,21 @@ class Fleet:
 
     async def _loss(self, post: Post) -> Loss:
         """What a dead worker had been running; one that died with its node is charged for nothing."""
-        if post.info is None:
+        if not post.node:
             return Loss(post.name)
         deadline = time.monotonic() + NODE_SECONDS
         while time.monotonic() < deadline:
-            if post.node not in await asyncio.to_thread(nodes.alive):
+            alive = await asyncio.to_thread(nodes.alive)
+            node = next((each for each in alive if each.startswith(post.node)), None)
+            if node is None:
                 self._wardens.pop(post.node, None)
                 return Loss(post.name, cause=Cause.PREEMPTED, error=f"node {post.node[:8]} has gone")
             try:
-                return await asyncio.wait_for(self._warden(post.node).lost.remote(post.name), 2.0)
+                return await asyncio.wait_for(self._warden(node).lost.remote(post.name), 2.0)
             except (RayActorError, TimeoutError):
                 # Its node dies at this moment, or the warden does; a new one finds the notes.
-                self._wardens.pop(post.node, None)
+                self._wardens.pop(node, None)
+                await asyncio.sleep(ROUND_SECONDS)
         return Loss(post.name)
 
     def _warden(self, node: str) -> Any:

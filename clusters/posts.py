@@ -72,7 +72,8 @@ def _needs(share: Share) -> tuple[float, int, float]:
 class Post:
     """A worker, from the moment when Ray is asked for it; `info` and `node` are known once it has come.
 
-    The share of one that an earlier scheduler has hired is not known before, either.
+    Of one that an earlier scheduler has hired the share is not known before, either, and `node` is the beginning of its
+    id, or "" where that scheduler had not seen it come.
     """
 
     name: str
@@ -88,6 +89,11 @@ class Post:
     ended: bool = False
     cores: float | None = None
     gpus: float | None = None
+
+    @property
+    def adopted(self) -> bool:
+        """Whether an earlier scheduler has hired it and it has not introduced itself to this one."""
+        return self.share is None
 
 
 def described(post: Post) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ def test_nothing_is_lost_when_all_of_it_fails(
     hold.unlink()
 
     there.finish("everything")
-    assert there.hash("everything") == expected
+    assert there.hash("everything") == expected, there.call("status", "everything", "--cluster", "everything").output
     assert watching.wait(60) == 0, (tmp_path / "watch.log").read_text()
     assert "everything finished: 12/12 trials" in (tmp_path / "watch.log").read_text()
     assert any(method == "PUT" and "/trials/" in path for method, path in store.seen)
