@@ -88,7 +88,7 @@ hypothesis.settings.load_profile("swathe")
 # Some of its processes are told the width of a terminal that they do not have.
 os.environ.pop("COLUMNS", None)
 # Ray makes its workers nice, and then tests without Ray that run beside them leave them next to nothing.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 
 @pytest.hookimpl(tryfirst=True)
