@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +29,7 @@ PLACE_SECONDS = 5.0
 # How long a successor waits for the workers of its predecessor before it gives their trials to others.
 GATHER_SECONDS = 30.0
 STARTS_IN_VAIN = 3
-# Ray takes a node for alive for some 20 s after it is gone.
+# Ray asks a node five times, every 3 s, before it takes it for dead.
 NODE_SECONDS = 40.0
 REPORTS_A_SECOND = 400.0
 
@@ -107,11 +107,13 @@ class Fleet:
 
     # Life of the fleet
 
-    def adopt(self) -> list[str]:
-        """Take over the workers of an earlier scheduler, which will introduce themselves; returns their names."""
+    def adopt(self, crew: Mapping[str, Any] | None) -> list[str]:
+        """Take over the workers of an earlier scheduler, which will introduce themselves; returns their names.
+
+        `crew` is what that scheduler has told of them.
+        """
         prefix = worker_name(self._home.name, "")
-        told = (self._home.record().crew or {}).get("workers", ())
-        places = {each["worker"]: each["id"] for each in told}
+        places = {each["worker"]: each["id"] for each in (crew or {}).get("workers", ())}
         found = [name for name in list_named_actors() if name and name.startswith(prefix)]
         for full in found:
             name = full.removeprefix(prefix)

@@ -127,7 +127,8 @@ class ClusterScheduler:
         home, owner = self._home, Owner.here()
         while True:
             try:
-                self._again = home.record().epoch > self._epoch
+                record = home.record()
+                self._again = record.epoch > self._epoch
                 takeover = self._takeover or self._again
                 self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
                 break
@@ -139,7 +140,7 @@ class ClusterScheduler:
                 await asyncio.sleep(RETRY_SECONDS)
         self._mailbox = Mailbox(self._scheduler)
         self._fleet = Fleet(self._home, self._staffing, self._mailbox)
-        adopted = self._fleet.adopt()
+        adopted = self._fleet.adopt(record.crew)
         self._log(f"drives it in epoch {self._scheduler.epoch}, waits for {', '.join(adopted) or 'no earlier workers'}")
         self._ready.set()
 

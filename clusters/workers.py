@@ -84,7 +84,7 @@ class ClusterWorker:
             info = this_process(self._name, context.device, self._share)
             info = replace(info, gpus=tuple(str(each) for each in ray.get_gpu_ids()))
             node = ray.get_runtime_context().get_node_id()
-            link = Link(info, _Line(scheduler_name(sweep.name), node), sweep.limits.orphan)
+            link = Link(info, Line(scheduler_name(sweep.name), node), sweep.limits.orphan)
             link.join()
             note = NoteFile(notes_of(self._home), self._name)
             with shipped(runner, self._home.folder, results) as shipping:
@@ -96,7 +96,7 @@ class ClusterWorker:
         """Never answered before `run` has ended: whoever calls this learns of the worker's death."""
 
 
-class _Line:
+class Line:
     """Calls methods of the scheduler of this name, whichever process that is at the time."""
 
     def __init__(self, name: str, node: str) -> None:

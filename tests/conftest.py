@@ -85,7 +85,7 @@ ENDS: dict[str | None, Callable[[], object]] = {}
 # Machines are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile("swathe", deadline=None)
 hypothesis.settings.load_profile("swathe")
-# Some of its processes are told the width of a terminal that they do not have.
+# Some processes of xdist are told the width of a terminal that they do not have.
 os.environ.pop("COLUMNS", None)
 # Ray makes its workers nice, and then tests without Ray that run beside them leave them next to nothing.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
@@ -106,7 +106,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End a Ray after the last test that uses it: an idle one takes a fifth of a core."""
+    """End a Ray after the last test that uses it: an idle one takes some of a core."""
     kind = _ray_of(item)
     if kind in ENDS and (nextitem is None or _ray_of(nextitem) != kind):
         ENDS.pop(kind)()

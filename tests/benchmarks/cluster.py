@@ -1,6 +1,6 @@
 """A cluster of three nodes on loopback with its ledger in PostgreSQL: trials per second, and many workers at once.
 
-    python -m tests.benchmarks.cluster            10,000 trials, 200 workers; about ten minutes on two idle cores
+    python -m tests.benchmarks.cluster            10,000 trials, 200 workers; about four minutes on two idle cores
     python -m tests.benchmarks.cluster --quick    500 trials, 10 workers
 
 Both nodes that run trials, the scheduler, PostgreSQL and the object store of Ray share the cores of this machine, so a

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import ray
 
-from swathe.clusters.workers import _Line, scheduler_name
+from swathe.clusters.workers import Line, scheduler_name
 from swathe.orchestrator.link import Link
 from swathe.orchestrator.messages import Assignment, Outcome, State
 from swathe.orchestrator.schema import MetricRow
@@ -45,11 +45,11 @@ class Sleeper:
         return outcome, False
 
 
-def work(name: str, sweep: str, push_seconds: float, seconds: int) -> None:
+def work(name: str, sweep: str, seconds: int) -> None:
     """One worker, from its introduction until it is dismissed."""
-    link = Link(replace(this_process(name, "cpu"), node="crowd"), _Line(scheduler_name(sweep), "crowd"), ORPHAN_SECONDS)
+    link = Link(replace(this_process(name, "cpu"), node="crowd"), Line(scheduler_name(sweep), "crowd"), ORPHAN_SECONDS)
     link.join()
-    clean = Worker(name, Sleeper(seconds), link.exchange, push_seconds=push_seconds).run()
+    clean = Worker(name, Sleeper(seconds), link.exchange).run()
     link.leave(clean)
 
 
@@ -57,7 +57,7 @@ def main(address: str, namespace: str, sweep: str, prefix: str, workers: int, se
     """Work until all are dismissed."""
     ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
     names = [f"{prefix}{number}" for number in range(workers)]
-    threads = [threading.Thread(target=work, args=(name, sweep, 1.0, seconds), name=name) for name in names]
+    threads = [threading.Thread(target=work, args=(name, sweep, seconds), name=name) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -41,15 +41,15 @@ environment:
 
 @dataclass
 class Loopback:
-    """The cluster: its nodes, the folder of its sweeps, and the command line."""
+    """The cluster: its nodes, the folder of its sweeps, and the command line. Nodes find the programs in `tools`."""
 
     raylets: subprocess.Popen[str]
     address: str
     results: Path
     profiles: Path
+    tools: Path
     nodes: list[str] = field(default_factory=list)
     cluster: str = NAME
-    tools: Path | None = None
 
     def known_as(self, cluster: str, text: str) -> Loopback:
         """The same nodes by another profile."""
@@ -149,9 +149,9 @@ def started(folder: Path, nodes: Sequence[tuple[float, float]]) -> Iterator[Loop
     text = PROFILE.format(address=address, results=results)
     (profiles / f"{NAME}.yaml").write_text(text, encoding="utf-8")
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "XDG_CONFIG_HOME": str(folder / "config")}
-    # Jobs run the `python` of the shell that started Ray.
-    tools = folder / "bin"  # where a test may put a program that nodes find
+    tools = folder / "bin"
     tools.mkdir()
+    # Jobs run the `python` of the shell that started Ray.
     path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, **token, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, str(Path(__file__).with_name("raylets.py")), str(port)]
@@ -159,7 +159,7 @@ def started(folder: Path, nodes: Sequence[tuple[float, float]]) -> Iterator[Loop
     patch = pytest.MonkeyPatch()
     for name, value in token.items():
         patch.setenv(name, value)
-    made = Loopback(raylets, address, results, profiles, known, tools=tools)
+    made = Loopback(raylets, address, results, profiles, tools, known)
     try:
         yield made
     finally:

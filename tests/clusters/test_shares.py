@@ -61,7 +61,6 @@ def test_cells_get_the_devices_that_their_rules_ask_for(
 def test_how_busy_gpus_are_is_told_of_the_workers_that_have_one(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
 ) -> None:
-    assert loopback.tools is not None
     smi = loopback.tools / "nvidia-smi"
     smi.write_text("#!/bin/sh\nprintf '0, GPU-a, 80\\n1, GPU-b, 40\\n'\n")
     smi.chmod(0o755)
@@ -83,7 +82,6 @@ def test_how_busy_gpus_are_is_told_of_the_workers_that_have_one(
     loopback.finish("busy")
 
 
-@pytest.mark.outage
 def test_two_sweeps_run_each_its_own_code_and_a_third_waits_for_what_they_hold(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
 ) -> None:

@@ -153,7 +153,6 @@ def test_auto_and_off_find_the_same_winner(sampler: str, sweep, tmp_path: Path) 
 def test_pruning_inside_packs_decides_as_outside(sampler: str, sweep, tmp_path: Path) -> None:
     more = [
         "configurations=16",
-        "grid.decay=[1.0e-3]",
         "pruner={name: halving, min_step: 6, reduction: 2}",
         "search.lr={low: 0.01, high: 30.0, log: true}",
     ]
@@ -165,7 +164,7 @@ def test_pruning_inside_packs_decides_as_outside(sampler: str, sweep, tmp_path: 
     fused, alone = frames[5], frames["off"]
     for column in ("trial", "state", "cause", "steps"):
         assert fused[column].equals(alone[column]), column
-    assert (fused["state"] == "PRUNED").sum() >= 20
+    assert (fused["state"] == "PRUNED").sum() >= 40
     agree(fused, alone)
 
 
@@ -210,19 +209,19 @@ def test_a_sweep_killed_in_mid_pack_goes_on_to_the_same_hash(sweep, tmp_path: Pa
     whole = hash_of(inline(sweep(), tmp_path / "whole"))
     made = sweep()
     kills = 0
-    for attempt in range(3):
+    for attempt in range(4):
         process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(made.root / "sweep.yaml"), str(tmp_path / "broken")],
             env={**os.environ, "SLOW": "0.05"},
         )
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline and _decided(tmp_path / "broken") <= 25 * attempt:
+        while process.poll() is None and time.monotonic() < deadline and _decided(tmp_path / "broken") <= 20 * attempt:
             time.sleep(0.02)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
-    assert kills >= 2
+    assert kills >= 3
     assert _decided(tmp_path / "broken") < 96
     assert hash_of(inline(sweep(), tmp_path / "broken")) == whole
     assert set(trials(tmp_path / "broken" / "lanes")["attempt"]) == {1}
@@ -273,7 +272,7 @@ def _decided(directory: Path) -> int:
 
 
 @pytest.mark.ray
-def test_the_hash_is_the_same_for_any_number_of_workers(sweep, tmp_path: Path, ray_session: None) -> None:
+def test_the_hash_is_the_same_on_three_workers(sweep, tmp_path: Path, ray_session: None) -> None:
     finished = run(sweep(), Launch(tmp_path / "three", workers=3))
     assert finished.reason == "finished"
     assert hash_of(finished.folder) == hash_of(inline(sweep(), tmp_path / "inline"))

@@ -84,10 +84,10 @@ def test_a_driver_that_is_killed_cuts_at_the_same_steps(make_sweep, tmp_path: Pa
     undisturbed = hash_of(run(sweep, Launch(tmp_path / "straight", "inline")).folder)
     for deaths in range(300):
         try:
-            finished = run_with_deaths(sweep, tmp_path / "broken", [], after=1 + deaths % 5)
+            finished = run_with_deaths(sweep, tmp_path / "broken", [], after=1 + deaths % 4)
         except Killed:
             continue
-        assert deaths > 3 and hash_of(finished.folder) == undisturbed
+        assert deaths > 5 and hash_of(finished.folder) == undisturbed
         return
     raise AssertionError("it never finished")
 
