@@ -125,9 +125,11 @@ def _contradictions(slope: Slope, others: Sequence[Check]) -> Iterator[str]:
 
 def _costs(costs: Sequence[Transferred], speeds: Rates | None, question: Question) -> Iterator[str]:
     if costs and costs[0].relative is not None and costs[0].relative < np.inf:
+        # Where scaling gains next to nothing the share is a number without a meaning.
+        share = f"{costs[0].relative:.2%}" if costs[0].relative <= 1 else "more than all"
         yield (
             f"Reusing the optimum of {spoken(question.axis)} {costs[0].level:g} at the largest gives up"
-            f" {costs[0].relative:.2%} of what scaling gains."
+            f" {share} of what scaling gains."
         )
     if speeds is not None:
         word = {True: "Transfer is fast", False: "Transfer is not fast", None: "Whether transfer is fast is undecided"}

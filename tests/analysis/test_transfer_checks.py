@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from swathe.analysis.advice import Question, beside
+from swathe.analysis.drift import Slope
 from swathe.analysis.polynomial import optimum
+from swathe.analysis.scaling import Transferred
 from swathe.analysis.simulated import Design, Landscape, Study, simulate
 from swathe.analysis.transfer import Rule, judge
 
@@ -98,3 +101,12 @@ def test_a_stricter_rule_widens_the_interval():
     plain, strict = judge(frame, **OPTIONS), judge(frame, **OPTIONS, rule=Rule(drifts=0.98, transfers=0.96))
     assert strict.drift == plain.drift and strict.drift_low < plain.drift_low
     assert any("98% interval" in reason for reason in strict.reasons)
+
+
+@pytest.mark.parametrize(("gap", "share"), [(2.0, "10.00%"), (0.2, "100.00%"), (1e-6, "more than all")])
+def test_a_share_of_a_gain_that_is_next_to_nothing_is_no_percentage(gap, share):
+    question = Question("width", "lr", 0.15, 3)
+    (told,) = beside(
+        Slope(0.0, 0.01, 0.01, 3, 3, frozenset()), [], [Transferred(32, regret=0.2, gap=gap)], None, question
+    )
+    assert told == f"Reusing the optimum of width 32 at the largest gives up {share} of what scaling gains."
