@@ -9,18 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 from ray.util import list_named_actors
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..orchestrator.actors import first_line
 from ..orchestrator.home import Home
 from ..orchestrator.mailbox import Mailbox
-from ..orchestrator.messages import Cause, Held, Loss, Push, Reply, WorkerInfo
+from ..orchestrator.messages import Held, Loss, Push, Reply, WorkerInfo
 from . import nodes
 from .posts import Post, Staffing, described, reason
 from .sizing import Hire, Release, sized
-from .workers import ClusterWorker, Warden, worker_name
+from .wardens import Wardens
+from .workers import ClusterWorker, worker_name
 
 ROUND_SECONDS = 1.0
 TELL_SECONDS = 2.0
@@ -29,8 +29,6 @@ PLACE_SECONDS = 5.0
 # How long a successor waits for the workers of its predecessor before it gives their trials to others.
 GATHER_SECONDS = 30.0
 STARTS_IN_VAIN = 3
-# Ray asks a node five times, every 3 s, before it takes it for dead.
-NODE_SECONDS = 40.0
 REPORTS_A_SECOND = 400.0
 
 
@@ -44,7 +42,7 @@ class Fleet:
         self._scheduler = mailbox.scheduler
         self._posts: dict[str, Post] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wardens: dict[str, Any] = {}
+        self._wardens = Wardens(home, self._posts)
         self._expected: set[str] = set()
         self._gathering = asyncio.Event()
         self._gathering.set()
@@ -64,7 +62,7 @@ class Fleet:
             post.info, post.node, post.busy, post.share = info, node, time.monotonic(), info.share
             self._in_vain, self._said = 0, ""
             # Nobody waits for the answer; a warden that is not there yet hears of it when it is.
-            self._warden(node).joined.remote(info)
+            self._wardens.at(node).joined.remote(info)
         return self._scheduler.join(info)
 
     def keep(self, worker: str, held: Held | None) -> None:
@@ -139,6 +137,14 @@ class Fleet:
         for post in self._posts.values():
             ray.kill(post.actor)
 
+    def disband(self) -> None:
+        """The sweep has ended: end those that have not come, for nobody would ever tell them. For good."""
+        for task in self._tasks:
+            task.cancel()
+        for post in [each for each in self._posts.values() if each.info is None]:
+            ray.kill(post.actor)
+            del self._posts[post.name]
+
     async def govern(self) -> None:
         """Look after the fleet every second; never ends."""
         while True:
@@ -147,7 +153,7 @@ class Fleet:
             self._size()
             await self._explain()
             if time.monotonic() - self._told >= TELL_SECONDS:
-                await self._measure()
+                await self._wardens.measure()
                 self.tell()
             await asyncio.sleep(ROUND_SECONDS)
 
@@ -218,7 +224,7 @@ class Fleet:
         except RayError as error:
             why = reason(error)
         ray.kill(post.actor)
-        loss = Loss(post.name) if post.ended else await self._loss(post)
+        loss = Loss(post.name) if post.ended else await self._wardens.lost(post)
         del self._posts[post.name]
         self._expected.discard(post.name)
         self._check_gathered()
@@ -230,36 +236,6 @@ class Fleet:
                 self._mailbox.failure = self._said
                 self._mailbox.draining = True
         self._mailbox.lose(loss)
-
-    async def _loss(self, post: Post) -> Loss:
-        """What a dead worker had been running; one that died with its node is charged for nothing."""
-        if not post.node:
-            return Loss(post.name)
-        deadline = time.monotonic() + NODE_SECONDS
-        while time.monotonic() < deadline:
-            alive = await asyncio.to_thread(nodes.alive)
-            node = next((each for each in alive if each.startswith(post.node)), None)
-            if node is None:
-                self._wardens.pop(post.node, None)
-                return Loss(post.name, cause=Cause.PREEMPTED, error=f"node {post.node[:8]} has gone")
-            try:
-                return await asyncio.wait_for(self._warden(node).lost.remote(post.name), 2.0)
-            except (RayActorError, TimeoutError):
-                # Its node dies at this moment, or the warden does; a new one finds the notes.
-                self._wardens.pop(node, None)
-                await asyncio.sleep(ROUND_SECONDS)
-        return Loss(post.name)
-
-    def _warden(self, node: str) -> Any:
-        if node not in self._wardens:
-            there = NodeAffinitySchedulingStrategy(node, soft=False)
-            made = ray.remote(Warden).options(num_cpus=0, scheduling_strategy=there, max_concurrency=1000)
-            self._wardens[node] = made.remote(self._home)
-            self._wardens[node].watch.remote()
-            for post in self._posts.values():
-                if post.info is not None and post.node == node:
-                    self._wardens[node].joined.remote(post.info)
-        return self._wardens[node]
 
     # What is told
 
@@ -278,20 +254,6 @@ class Fleet:
             # Ray's state API is down; the sweep does not depend on it.
             told = f"wait for a place ({type(error).__name__}: {first_line(error)})"
         return f"{count} worker{'s' * (count != 1)}: {told}" if told else ""
-
-    async def _measure(self) -> None:
-        for node, warden in list(self._wardens.items()):
-            try:
-                use = await asyncio.wait_for(warden.use.remote(), 1.0)
-            except TimeoutError:
-                # It is about to start, or its node is very busy.
-                continue
-            except RayError:
-                self._wardens.pop(node, None)
-                continue
-            for name, used in use.items():
-                if name in self._posts:
-                    self._posts[name].cores, self._posts[name].gpus = used
 
     def tell(self) -> None:
         """Write how the workers are into the ledger."""

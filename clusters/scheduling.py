@@ -154,6 +154,7 @@ class ClusterScheduler:
                     # It never ends by itself.
                     governing.result()
                 await serving
+            self._fleet.disband()
             self._fleet.tell()
         finally:
             governing.cancel()

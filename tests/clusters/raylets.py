@@ -1,7 +1,7 @@
 """A Ray cluster in a process of its own, since Ray reads once whether it uses tokens. Commands come on standard input.
 
 Each is a JSON list, each answer a line of JSON: `["add", cpus, gpus]` -> node id, `["drain", id]`, `["kill", id]`,
-`["end", namespace, actor]` for good.
+`["end", namespace, actor]` for good, `["actors", namespace]` -> names.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 SMALL = 80 * 2**20
@@ -57,13 +58,28 @@ def main(port: int) -> None:
                 each.process.send_signal(signal.SIGKILL)
         return True
 
-    def end(namespace: str, actor: str) -> bool:
+    def within(namespace: str, work: Callable[[], Any]) -> Any:
         ray.init(address=cluster.address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
-        ray.kill(ray.get_actor(actor))
-        ray.shutdown()
+        try:
+            return work()
+        finally:
+            ray.shutdown()
+
+    def end(namespace: str, actor: str) -> bool:
+        within(namespace, lambda: ray.kill(ray.get_actor(actor)))
         return True
 
-    commands = {"add": add, "drain": drain, "kill": kill, "end": end, "address": lambda: cluster.address}
+    def actors(namespace: str) -> list[str]:
+        return within(namespace, lambda: [name for name in ray.util.list_named_actors() if name])
+
+    commands = {
+        "add": add,
+        "drain": drain,
+        "kill": kill,
+        "end": end,
+        "actors": actors,
+        "address": lambda: cluster.address,
+    }
     try:
         for line in sys.stdin:
             name, *arguments = json.loads(line)

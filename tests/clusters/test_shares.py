@@ -33,6 +33,15 @@ def train(trial):
         time.sleep(0.05)
     return {"loss": trial.params["lr"] * trial.params["width"]}
 """
+# The second worker waits where it reads the task.
+LATE = """
+import os, time
+import ray
+
+if ray.is_initialized() and (ray.get_runtime_context().get_actor_name() or "").endswith("/w1.2"):
+    open(os.environ["SWATHE_TEST_RAN"] + ".late", "w").close()
+    time.sleep(120)
+"""
 RULES = "[{when: {width: 2}, cpus: 0.5, gpus: 0.5}, {when: {width: 3}, cpus: 0.5, gpus: 2}, {cpus: 1}]"
 
 
@@ -80,6 +89,20 @@ def test_how_busy_gpus_are_is_told_of_the_workers_that_have_one(
         hold.unlink()
         smi.unlink()
     loopback.finish("busy")
+
+
+def test_a_sweep_that_ends_leaves_no_worker_that_waits_for_a_place(make_sweep, loopback: Loopback, ran: Path) -> None:
+    # The second takes long to come, the first does meanwhile all that there is to do.
+    hold = Path(f"{ran}.hold")
+    changes = ("name=vain", "grid.width=[1]", "configurations=2", "seeds=1")
+    sweep = make_sweep(*changes, task=LATE + SLOW)
+    hold.touch()
+    loopback.submit(sweep.root / "sweep.yaml", *changes)
+    loopback.wait(lambda: Path(f"{ran}.late").exists())
+    hold.unlink()
+    loopback.finish("vain")
+    assert not [name for name in loopback.tell("actors", "tests") if name.startswith("swathe/vain")]
+    assert loopback.crew("vain") == []
 
 
 def test_two_sweeps_run_each_its_own_code_and_a_third_waits_for_what_they_hold(

@@ -159,14 +159,14 @@ def test_a_store_in_trouble_stops_no_decision(
 def test_a_store_that_stays_away_ends_the_command_and_loses_nothing(
     sweep, twin: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swathe.orchestrator.states.KEEPING_SECONDS", 0.2)
-    monkeypatch.setattr("swathe.orchestrator.beside.FINISHING_SECONDS", 1.0)
     launch = Launch(tmp_path / "sweeps", "inline", results=store.bucket())
 
     def started(folder: Path) -> None:
         store.fail = lambda method, path: True
 
-    with pytest.raises(StorageError, match=r"s3://.*the same command goes on"):
+    with monkeypatch.context() as hasty, pytest.raises(StorageError, match=r"s3://.*the same command goes on"):
+        hasty.setattr("swathe.orchestrator.states.KEEPING_SECONDS", 0.2)
+        hasty.setattr("swathe.orchestrator.beside.FINISHING_SECONDS", 1.0)
         driver.run(sweep, launch, started)
     reader = Reader(launch.home("tiny").ledger, "tiny")
     assert reader.progress().count() == 12
