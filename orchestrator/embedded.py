@@ -20,6 +20,8 @@ from .signals import stop_signals
 from .spec import Resources, Sweep
 
 POLL_SECONDS = 0.2
+# Ray waits only so long for its processes, which a busy machine starts late.
+STARTS = 3
 
 
 def run_embedded(
@@ -67,18 +69,23 @@ def _local_ray(sweep: Sweep, workers: int | None) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     wanted = workers or sweep.limits.workers or 0
     cpus = max(float(os.cpu_count() or 1), wanted * max(share.cpus for share in sweep.shares.values()))
-    try:
-        ray.init(
-            address="local",
-            num_cpus=int(-(-cpus // 1)),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 * 2**20,
-        )
-    except Exception as error:
-        # A bare one where its processes die while it waits for them.
-        raise SchedulerLost(f"Ray did not start, and the same command tries again: {first_line(error)}") from error
+    options = {
+        "num_cpus": int(-(-cpus // 1)),
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "object_store_memory": 100 * 2**20,
+    }
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(address="local", **options)
+            break
+        except Exception as error:
+            # A bare one where its processes die while it waits for them.
+            ray.shutdown()
+            if not left:
+                why = f"Ray did not start {STARTS} times, and the same command tries again: {first_line(error)}"
+                raise SchedulerLost(why) from error
     # Private, as Ray 2.60 has no switch for it: the driver prints every death of a worker, which is an outcome here.
     vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
     try:
