@@ -31,7 +31,7 @@ def curves_figure(frames: Frames, *, by: str, over: str, metrics: Sequence[str])
     from ...analysis.panels import level_colours, tidy
     from ...analysis.words import spoken
 
-    figure = Figure(figsize=(3.3 * len(metrics), 2.8), layout="constrained")
+    figure = Figure(figsize=(3.3 * len(metrics) + 1, 2.8), layout="constrained")
     groups = list(frames.trials.groupby(f"param.{by}", observed=True))
     for place, metric in enumerate(metrics):
         axes = figure.add_subplot(1, len(metrics), place + 1)
@@ -46,7 +46,8 @@ def curves_figure(frames: Frames, *, by: str, over: str, metrics: Sequence[str])
         axes.set_xlabel(spoken(over))
         axes.set_title(spoken(metric), fontsize=10, loc="left")
         tidy(axes)
-    figure.axes[0].legend(frameon=False, fontsize=8, title=spoken(by), title_fontsize=8)
+    named = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside right upper", frameon=False, fontsize=8, title=spoken(by), title_fontsize=8)
     return figure
 
 
