@@ -20,11 +20,11 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
 
-# How often verdicts are right where the truth is known, written into README.md: ten minutes on 2 cores.
+# How often verdicts are right where the truth is known, written into README.md: 20 minutes of processor time on 2 cores.
 calibrate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.calibration
 
-# Positive controls on real training: seven minutes on 2 cores.
+# Positive controls on real training: six minutes on 2 cores, eleven beside other work.
 controls: setup
 	$(BIN)/python -m pytest -m control tests/tasks/test_controls.py
 

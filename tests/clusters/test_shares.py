@@ -91,7 +91,7 @@ def test_how_busy_gpus_are_is_told_of_the_workers_that_have_one(
     loopback.finish("busy")
 
 
-def test_a_sweep_that_ends_leaves_no_worker_that_waits_for_a_place(make_sweep, loopback: Loopback, ran: Path) -> None:
+def test_a_sweep_that_ends_leaves_no_worker_on_its_way(make_sweep, loopback: Loopback, ran: Path) -> None:
     # The second takes long to come, the first does meanwhile all that there is to do.
     hold = Path(f"{ran}.hold")
     changes = ("name=vain", "grid.width=[1]", "configurations=2", "seeds=1")
