@@ -139,8 +139,12 @@ def test_idle_workers_go_and_one_without_scheduler_ends_after_limits_orphan(
     make_sweep, tmp_path: Path, loopback: Loopback, ran: Path
 ) -> None:
     changes = ("name=alone", "configurations=2", "seeds=1", "grid.width=[1]", "limits.orphan=3s")
-    # The first configuration holds, the second ends at once.
-    task = SLOW.replace("hold.exists()", "hold.exists() and trial.name.split('/')[1] == '0'")
+    # The first configuration holds for as long as it is asked to, the second ends at once.
+    task = SLOW.replace(
+        "    time.sleep(0.2 if hold.exists() else 0)",
+        "    while hold.exists() and trial.name.split('/')[1] == '0':\n            time.sleep(0.05)",
+    )
+    assert task != SLOW
     sweep = make_sweep(*changes, task=task)
     expected = hash_of(run(sweep, Launch(tmp_path / "inline", "inline")).folder)
     hold = Path(f"{ran}.hold")
