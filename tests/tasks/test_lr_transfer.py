@@ -408,7 +408,8 @@ def test_coordinate_check(digits):
 def test_the_demo_study_fits_the_task():
     sweep = spec.load(DEMO, ())
     assert sweep.task == TASK.name
-    assert sweep == Sweep(name=sweep.name, task=sweep.task, **STUDY)
+    grid = {**STUDY["grid"], "width": [*STUDY["grid"]["width"], 1024]}
+    assert sweep == Sweep(name=sweep.name, task=sweep.task, **{**STUDY, "grid": grid})
     assert sweep.metric in TASK.metrics
     for cell in sweep.cells:
         settle({**sweep.fixed, **cell.values, **dict.fromkeys(sweep.search, 1.0)})
