@@ -131,9 +131,9 @@ def _as_plain(bench: Bench, plain: float, size: int) -> Measurement:
 
 def _first_steps(bench: Bench, alone: Lanes) -> tuple[float, float]:
     """Seconds of a step, and at most how many of them are overhead. Few steps where one is long."""
-    bench.seconds(alone)  # loads what a process needs for its first step
     with _Calls() as calls:
-        seconds = bench.seconds(alone)
+        bench.seconds(alone)  # loads what a process needs for its first step; to be counted takes time, too
+    seconds = bench.seconds(alone)
     if seconds < LONG:
         seconds = min(bench.seconds(alone) for _ in range(3))
     return seconds, calls.count * CALL

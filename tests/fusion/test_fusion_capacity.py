@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from swathe.orchestrator.fusion import Data, Lanes, Program, adam
-from swathe.orchestrator.fusion.capacity import FEW, MANY, Bench, Measurement, halving, measure, plan
+from swathe.orchestrator.fusion import Data, Lanes, Program, adam, capacity
+from swathe.orchestrator.fusion.capacity import FEW, LONG, MANY, Bench, Measurement, halving, measure, plan
 
 GB = 2**30
 X, Y = torch.randn(64, 10), torch.randint(0, 3, (64,))
@@ -91,6 +92,23 @@ def test_no_lanes_are_measured_where_they_cannot_pay(width: int, steps: int, mon
     monkeypatch.setattr(Bench, "pack", watched)
     found = measure(Bench(program(), {"width": width, "lr": 0.1}, lambda stream: 1, length=steps), 1)
     assert made == [1] and plan(found, 50) == 0
+
+
+def test_counting_operations_makes_no_step_look_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of many small operations takes several times as long while they are counted."""
+    counted = 0
+
+    class Slow(capacity._Calls):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal counted
+            counted += 1
+            return super().__torch_dispatch__(func, types, args, kwargs)
+
+    clock = (counted * LONG + read * 1e-6 for read in itertools.count()).__next__
+    monkeypatch.setattr(capacity, "_Calls", Slow)
+    found = measure(Bench(program(), {"width": 16, "lr": 0.1}, lambda stream: 1, clock=clock))
+    assert counted > 1 and found.plain < LONG
+    assert found.lane_bytes > 0 and found.few != FEW * found.plain, "lanes were measured"
 
 
 def test_measuring_asks_for_no_batch_after_a_trials_last() -> None:
