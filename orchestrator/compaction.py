@@ -22,7 +22,7 @@ from .messages import Scalar, TrialKey
 from .spec import Sweep, parse
 from .storage import Place
 
-PART_ROWS = 50_000
+PART_ROWS = 10_000
 
 
 class Tables(NamedTuple):
