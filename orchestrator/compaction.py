@@ -22,6 +22,7 @@ from .messages import Scalar, TrialKey
 from .spec import Sweep, parse
 from .storage import Place
 
+# What a part takes while it is written is most of what a scheduler grows by.
 PART_ROWS = 10_000
 
 
