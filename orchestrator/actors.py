@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -46,9 +46,20 @@ class WorkersFailing(SwatheError):
 
 
 class SchedulerActor:
-    """A `Mailbox` and the crew of workers that it answers, which end with it."""
+    """A `Mailbox` and the crew of workers that it answers, which end with it.
 
-    def __init__(self, home: Home, owner: Owner, takeover: bool, crew: Crew, working_directory: str) -> None:
+    Where the crew has one share only, workers of it may be `starting` already.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        owner: Owner,
+        takeover: bool,
+        crew: Crew,
+        working_directory: str,
+        starting: Sequence[Any] = (),
+    ) -> None:
         self._home, self._folder = home, home.folder
         self._scheduler = Scheduler(home.folder, home.ledger, owner=owner, takeover=takeover)
         self._mailbox = Mailbox(self._scheduler)
@@ -60,6 +71,7 @@ class SchedulerActor:
         self._alive = crew.count
         self._staff = Counter[str]()
         self._joined: set[str] = set()
+        self._starting = list(starting)
         self._workers: set[Any] = set()
 
     async def join(self, info: WorkerInfo) -> None:
@@ -131,13 +143,11 @@ class SchedulerActor:
         in_vain = 0
         while self._scheduler.closed is None and in_vain < STARTS_IN_VAIN:
             name = next(names)
-            here, asked = ray.get_runtime_context().current_actor, self._crew.shares[share]
-            part = {"num_cpus": asked.cpus, "num_gpus": asked.gpus, "memory": asked.memory}
-            place = ray.remote(WorkerActor).options(**part, max_restarts=0)
-            actor = place.remote(name, self._home, share, self._working_directory)
+            here = ray.get_runtime_context().current_actor
+            actor = self._starting.pop() if self._starting else self._hire(share)
             self._workers.add(actor)
             try:
-                if await actor.run.remote(here):
+                if await actor.run.remote(name, here):
                     return True
             except RayActorError as error:
                 in_vain = 0 if name in self._joined else in_vain + 1
@@ -151,17 +161,19 @@ class SchedulerActor:
             self._mailbox.lose(self._watchdog.lost(name))
         return False
 
+    def _hire(self, share: str) -> Any:
+        return hired(self._home, share, self._crew.shares[share], self._working_directory)
+
 
 class WorkerActor:
     """A `Worker` in a process of its own."""
 
-    def __init__(self, name: str, home: Home, share: str, working_directory: str) -> None:
-        self._name = name
+    def __init__(self, home: Home, share: str, working_directory: str) -> None:
         self._home, self._folder = home, home.folder
         self._share = share
         self._working_directory = working_directory
 
-    def run(self, scheduler: Any) -> bool:
+    def run(self, name: str, scheduler: Any) -> bool:
         """Work until dismissed; False means that a trial left threads behind and this process should end."""
         reach("worker.started")
         os.chdir(self._working_directory)
@@ -169,12 +181,16 @@ class WorkerActor:
         share = sweep.shares[self._share]
         with pinned_threads(share.threads):
             runner, context = runner_of(sweep, task_of(sweep), self._folder, results, share)
-            note = NoteFile(self._folder, self._name)
-            ray.get(scheduler.join.remote(this_process(self._name, context.device, self._share)))
+            note = NoteFile(self._folder, name)
+            ray.get(scheduler.join.remote(this_process(name, context.device, self._share)))
             with shipped(runner, self._folder, results) as shipping:
-                return Worker(
-                    self._name, shipping, lambda push: ray.get(scheduler.exchange.remote(push)), note=note
-                ).run()
+                return Worker(name, shipping, lambda push: ray.get(scheduler.exchange.remote(push)), note=note).run()
+
+
+def hired(home: Home, share: str, asked: Resources, working_directory: str) -> Any:
+    """A `WorkerActor` that starts as soon as Ray has what its share asks for."""
+    part = {"num_cpus": asked.cpus, "num_gpus": asked.gpus, "memory": asked.memory}
+    return ray.remote(WorkerActor).options(**part, max_restarts=0).remote(home, share, working_directory)
 
 
 def sweep_at(home: Home) -> tuple[Sweep, str | None]:

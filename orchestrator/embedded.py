@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from .actors import Crew, SchedulerActor, first_line
+from .actors import Crew, SchedulerActor, first_line, hired
 from .errors import SchedulerLost, SwatheError
 from .home import Home
 from .ledger import Owner
@@ -33,9 +34,10 @@ def run_embedded(
     """
     with _local_ray(sweep, workers):
         crew = _crew(sweep, workers or sweep.limits.workers)
+        starting = _first_workers(crew, home)
         # Workers may outnumber what Ray counts as free; how they share the machine is the user's choice then.
         made = ray.remote(SchedulerActor).options(num_cpus=0)
-        scheduler = made.remote(home, Owner.here(), takeover, crew, str(Path.cwd()))
+        scheduler = made.remote(home, Owner.here(), takeover, crew, str(Path.cwd()), starting)
         running = scheduler.run.remote()
 
         def drain() -> None:
@@ -57,6 +59,10 @@ def run_embedded(
                 raise SchedulerLost(
                     f"the scheduler of {home.name} died; was it killed, or memory short? The same command goes on"
                 ) from None
+            finally:
+                # They belong to this process, and so would outlive a scheduler that died.
+                for worker in starting:
+                    ray.kill(worker)
 
 
 @contextmanager
@@ -102,6 +108,17 @@ def _crew(sweep: Sweep, wanted: int | None) -> Crew:
         return Crew(wanted, shares, dict.fromkeys(shares, wanted))
     places = {name: _places(share) for name, share in shares.items()}
     return Crew(wanted or sum(places.values()), shares, places)
+
+
+def _first_workers(crew: Crew, home: Home) -> list[Any]:
+    """Workers that start beside the scheduler, and so all at once: Ray has begun one process for each processor.
+
+    Where there are several shares, the scheduler alone knows which of them are wanted.
+    """
+    if len(crew.shares) > 1:
+        return []
+    ((share, asked),) = crew.shares.items()
+    return [hired(home, share, asked, str(Path.cwd())) for _ in range(min(crew.count, os.cpu_count() or 1))]
 
 
 def _needs(share: Resources) -> tuple[float, int, float]:

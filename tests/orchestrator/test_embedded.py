@@ -21,7 +21,7 @@ from swathe.analysis.digest import digest
 from swathe.orchestrator import compaction
 from swathe.orchestrator.actors import Crew, SchedulerActor
 from swathe.orchestrator.driver import Launch, prepare, run
-from swathe.orchestrator.errors import LedgerError, SweepLive
+from swathe.orchestrator.errors import LedgerError, SchedulerLost, SweepLive
 from swathe.orchestrator.home import Home
 from swathe.orchestrator.ledger import Owner, Reader
 from swathe.orchestrator.ledger.tables import url_of
@@ -82,6 +82,20 @@ def train(trial):
     before = sum(thread.name == "left over" for thread in threading.enumerate())
     threading.Thread(target=time.sleep, args=(60,), daemon=True, name="left over").start()
     return {"loss": before}
+"""
+
+# The first trial kills the scheduler of its sweep and goes on.
+ORPHANED = """
+import os, time
+from pathlib import Path
+import psutil
+
+def train(trial):
+    Path(__file__).with_name("worker").write_text(str(os.getpid()))
+    for each in psutil.Process().parent().children():
+        if each.cmdline()[0].startswith("ray::SchedulerActor"):
+            each.kill()
+    time.sleep(600)
 """
 
 # Each execution leaves a line, so that what is computed twice can be counted.
@@ -164,6 +178,18 @@ def test_a_worker_with_leftover_threads_is_replaced(make_sweep, tmp_path: Path, 
     trials = compaction.read_tables(run(sweep, Launch(tmp_path, "embedded", 1)).folder).trials.to_pandas()
     assert set(trials["state"]) == {"COMPLETE"} and trials["worker"].nunique() == 4
     assert set(trials["value"]) == {0.0}
+
+
+def test_no_worker_outlives_a_scheduler_that_dies(make_sweep, tmp_path: Path, ray_session: None) -> None:
+    """The driver, to whom the first workers belong, goes on: it is connected to a Ray that others use."""
+    sweep = make_sweep("seeds=1", "configurations=1", task=ORPHANED)
+    with pytest.raises(SchedulerLost, match="The same command goes on"):
+        run(sweep, Launch(tmp_path, "embedded", 1))
+    worker = int((sweep.root / "worker").read_text())
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(worker):
+        assert time.monotonic() < deadline, "the worker goes on"
+        time.sleep(0.02)
 
 
 class Driver:
