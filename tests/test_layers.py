@@ -19,7 +19,7 @@ SOURCES = sorted(
 # package -> where it may be imported, as prefixes of paths
 PLACES = {
     "ray": ("orchestrator/actors.py", "orchestrator/embedded.py", "clusters/"),
-    "optuna": ("orchestrator/search/model.py", "analysis/"),
+    "optuna": ("orchestrator/search/", "analysis/"),
     "opda": ("analysis/tuning.py",),
     "sqlalchemy": ("orchestrator/ledger/",),
     "psycopg": ("orchestrator/ledger/postgres.py",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..messages import Cause, Scalar, State, Suggestion
 from ..schedule import Observation
@@ -13,22 +13,16 @@ from ..spec.parameters import same
 from ..spec.rules import HISTORY
 from ..task import Choice, Float, Int, Lattice, Parameter
 from .points import active, seed_for, values_of
-from .records import Request, Settings, Space
+from .records import Request, Settings, Space, Told
 
 if TYPE_CHECKING:
     import optuna
 
 
-class Told(NamedTuple):
-    """What Optuna is told of one configuration: `values` when it is COMPLETE or PRUNED, the latter at `step`."""
-
-    state: State
-    values: tuple[float, ...] = ()
-    step: int = 0
-
-
 def propose(search: Settings, request: Request) -> tuple[Suggestion, ...]:
     import optuna
+
+    from .history import as_trial
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions = {name: _distribution(parameter) for name, parameter in search.space.items()}
@@ -44,7 +38,7 @@ def propose(search: Settings, request: Request) -> tuple[Suggestion, ...]:
             directions=["minimize" if each else "maximize" for each in search.minimize],
             sampler=_sampler(search, seed_for(search.seed, request.cell, request.generation, search.sampler)),
         )
-        study.add_trials(_frozen(_coordinates(search.space, params), distributions, each) for params, each in history)
+        study.add_trials(as_trial(_coordinates(search.space, params), distributions, each) for params, each in history)
         return tuple(Suggestion(number, _ask(study, search.space), proposed_by) for number in request.numbers)
 
 
@@ -128,22 +122,6 @@ def _coordinate(parameter: Parameter, value: Scalar) -> Scalar:
     if not isinstance(parameter, Choice | Lattice):
         return value
     return next(index for index, each in enumerate(values_of(parameter)) if same(each, value))
-
-
-def _frozen(
-    params: Mapping[str, Scalar], distributions: Mapping[str, optuna.distributions.BaseDistribution], told: Told
-) -> optuna.trial.FrozenTrial:
-    import optuna
-
-    # A sampler ranks pruned trials by how far they came, then by their value there.
-    reached = {told.step: told.values[0]} if told.state is State.PRUNED else {}
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState[told.state.value],
-        values=told.values or None,
-        params=dict(params),
-        distributions={name: distributions[name] for name in params},
-        intermediate_values=reached,
-    )
 
 
 def _ask(study: optuna.Study, space: Space) -> dict[str, Scalar]:

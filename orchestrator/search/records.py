@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ..messages import Scalar
+from ..messages import Scalar, State
 from ..schedule import Observation
 from ..task import Parameter
 
@@ -47,3 +48,11 @@ class Settings:
     def sequential(self) -> bool:
         """Whether suggestions depend on the values of earlier configurations."""
         return bool(self.space) and self.sampler in ("tpe", "gp")
+
+
+class Told(NamedTuple):
+    """What Optuna is told of one configuration: `values` when it is COMPLETE or PRUNED, the latter at `step`."""
+
+    state: State
+    values: tuple[float, ...] = ()
+    step: int = 0
