@@ -73,8 +73,9 @@ def packages() -> dict[str, str]:
 
 def _named(distribution: metadata.Distribution) -> tuple[str, str]:
     """Its name and version; without its description, which takes most of the time where hundreds are installed."""
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    headers = message_from_string(text.partition("\n\n")[0])
+    # The last is an .egg-info that is a file, as distutils left it.
+    found = (distribution.read_text(name) for name in ("METADATA", "PKG-INFO", ""))
+    headers = message_from_string(next(filter(None, found), "").partition("\n\n")[0])
     return headers["Name"], headers["Version"]
 
 

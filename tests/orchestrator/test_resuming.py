@@ -114,6 +114,13 @@ def test_files_are_those_of_the_project(tmp_path: Path) -> None:
     assert list(changes.files(tmp_path, tmp_path / "sweeps")) == ["a.py"]
 
 
+def test_a_package_whose_metadata_is_one_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old-1.2.egg-info").write_text("Metadata-Version: 1.0\nName: old\nVersion: 1.2\n\nName: not this\n")
+    monkeypatch.setattr(changes.site, "getsitepackages", lambda: [str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert changes.packages()["old"] == "1.2"
+
+
 def test_packages_do_not_depend_on_what_a_program_puts_on_its_path(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "extra-1.0.dist-info").mkdir()
     (tmp_path / "extra-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
