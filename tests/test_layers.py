@@ -71,9 +71,9 @@ def test_packages_are_imported_in_their_place(path: Path) -> None:
         assert names <= set(sys.stdlib_module_names), names - set(sys.stdlib_module_names)
 
 
-def test_no_file_is_longer_than_three_hundred_lines() -> None:
+def test_no_file_is_longer_than_five_hundred_lines() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert not {str(path): length for path, length in lengths.items() if length > 300}
+    assert not {str(path): length for path, length in lengths.items() if length > 500}
 
 
 def test_no_module_imports_itself_through_others() -> None:
