@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from ..orchestrator.errors import SwatheError
+from .drawing import bounded, drawn
 from .plots import to_svg
 from .records import Picture
 
 EMBEDDED: Any = {"pdf.fonttype": 42}  # TrueType: publishers refuse the Type 3 fonts that are the default
+MOST_LETTERS = 100  # of a file's name, which may have 255 with its ending
 
 
 def save_figures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
@@ -39,18 +38,16 @@ def save_figures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
 def files_of(picture: Picture) -> dict[str, bytes]:
     """A picture by the ending of its file."""
     svg = '<?xml version="1.0" encoding="utf-8"?>\n' + to_svg(picture.figure, salt=picture.title)
-    pdf = io.BytesIO()
-    with matplotlib.rc_context(EMBEDDED):
-        picture.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": picture.title})
+    pdf = drawn(picture.figure, "pdf", {"CreationDate": None, "Title": bounded(picture.title)}, EMBEDDED)
     csv = picture.data.to_csv(index=False, lineterminator="\n")
-    return {"pdf": pdf.getvalue(), "svg": svg.encode(), "csv": csv.encode()}
+    return {"pdf": pdf, "svg": svg.encode(), "csv": csv.encode()}
 
 
 def file_names(titles: Sequence[str]) -> list[str]:
     """A name for each title that any file system takes, in small letters; equal ones are numbered."""
     names: list[str] = []
     for title in titles:
-        plain = re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.") or "figure"
+        plain = re.sub(r"[^a-z0-9.]+", "-", title.lower())[:MOST_LETTERS].strip("-.") or "figure"
         taken = sum(name == plain or re.fullmatch(rf"{re.escape(plain)}-\d+", name) is not None for name in names)
         names.append(f"{plain}-{taken + 1}" if taken else plain)
     return names

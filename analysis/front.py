@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..orchestrator.spec import Sweep
+from .drawing import legend_label
 from .panels import tidy
 from .pareto import FrontRow, fronts, objective_means
 from .records import Head, Table
@@ -61,7 +62,15 @@ def front_picture(trials: pd.DataFrame, sweep: Sweep) -> tuple[str, Figure, str]
         mine = means.loc[means["cell"] == cell]
         axes.plot(mine[across], mine[up], linestyle="", marker="o", markersize=4, color=colour, alpha=0.35)
         front = np.array([[row.values[across], row.values[up]] for row in rows if row.cell == cell])
-        axes.plot(*front.T, marker="D", markersize=6, linewidth=1.2, color=colour, markeredgecolor="white", label=label)
+        axes.plot(
+            *front.T,
+            marker="D",
+            markersize=6,
+            linewidth=1.2,
+            color=colour,
+            markeredgecolor="white",
+            label=legend_label(label),
+        )
     axes.set_xlabel(f"final {spoken(across)}")
     axes.set_ylabel(f"final {spoken(up)}")
     if len(labels) > 1:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .curves import Curve, Curves
+from .drawing import legend_label
 from .study import TransferStudy
 from .transfer import LevelOptimum, TransferVerdict
 from .words import group_label, interval, signed, spoken
@@ -149,7 +150,7 @@ def optimum_panel(axes: Axes, verdicts: Verdicts, study: TransferStudy) -> None:
         label = title(key, verdict, study)
         for level in verdict.levels:
             _point(axes, level, nudge, colour, MARKERS[rank % len(MARKERS)])
-        axes.plot([], [], color=colour, marker=MARKERS[rank % len(MARKERS)], label=label)
+        axes.plot([], [], color=colour, marker=MARKERS[rank % len(MARKERS)], label=legend_label(label))
         _slope_line(axes, verdict, nudge, colour)
     named = _spaced(levels)
     axes.set_xticks(np.log2(named) if named else [], [f"{level:g}" for level in named])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..orchestrator.schema import PARAM
 from .curves import Curves, gather
+from .drawing import drawn
 from .panels import GREY, Groups, Verdicts, loss_limits, loss_panel, optimum_panel, tidy, title
 from .study import TransferStudy
 from .summary import BestRow, configuration_means
@@ -101,13 +101,11 @@ def configurations_figure(trials: pd.DataFrame, best: Sequence[BestRow], label: 
 
 def to_svg(figure: Figure, salt: str = "swathe") -> str:
     """The figure as an `<svg>` element; the same figure gives the same text. `salt` keeps ids of figures apart."""
-    target = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
-    text = target.getvalue()
+    text = drawn(figure, "svg", {"Date": None, "Creator": None}, {"svg.hashsalt": salt}).decode()
     return text[text.index("<svg") :]
 
 
 def to_png(figure: Figure, path: Any, dpi: int = 160) -> None:
-    """Write the figure to `path` as PNG."""
-    figure.savefig(path, format="png", dpi=dpi)
+    """Write the figure to `path`, which may be an open file, as PNG."""
+    png = drawn(figure, "png", {}, {"savefig.dpi": dpi})
+    path.write(png) if hasattr(path, "write") else Path(path).write_bytes(png)

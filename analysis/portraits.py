@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from .drawing import legend_label
 from .panels import GREY, GROUPS, MARKERS, tidy
 from .reliability import Profile
 from .sensitivity import Sensitivity
@@ -152,7 +153,7 @@ def _line(
         markersize=3.6,
         markevery=max(1, len(x) // MOST_MARKERS),
         drawstyle="steps-mid" if step else "default",
-        label=name or "all trials",
+        label=legend_label(name or "all trials"),
     )
 
 
