@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from time import monotonic, sleep
 
 from .errors import StorageError
 
@@ -17,15 +17,15 @@ _SHORTEST, _LONGEST = 0.1, 10.0
 
 def persist(work: Callable[[], object], seconds: float) -> bool:
     """Do `work`, again for so long while the store fails; whether it was done."""
-    deadline, pause = time.monotonic() + seconds, _SHORTEST
+    deadline, pause = monotonic() + seconds, _SHORTEST
     while True:
         try:
             work()
             return True
         except StorageError:
-            if time.monotonic() + pause > deadline:
+            if monotonic() + pause > deadline:
                 return False
-        time.sleep(pause)
+        sleep(pause)
         pause = min(2 * pause, _LONGEST)
 
 

@@ -6,8 +6,8 @@ part begun by a driver that died is written again with the same name and the sam
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
+from json import dumps, loads
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,8 +57,8 @@ class Shape(NamedTuple):
 
     def tables(self, rows: Sequence[Any]) -> list[pa.Table]:
         """Rows of the ledger's trial table (columns as attributes) as `trials`: a list of one."""
-        params = [{**self.cells[row.cell], **json.loads(row.params)} for row in rows]
-        finals = [json.loads(row.metrics) for row in rows]
+        params = [{**self.cells[row.cell], **loads(row.params)} for row in rows]
+        finals = [loads(row.metrics) for row in rows]
         layout = self.trials_schema()
         return [pa.Table.from_arrays([_column(each, rows, params, finals, self) for each in layout], schema=layout)]
 
@@ -159,7 +159,7 @@ def _without(table: pa.Table, retired: Collection[str]) -> pa.Table:
 def row_params(row: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Scalar]:
     """The parameters of a row, as the training function got them; values of mixed types are kept as JSON text."""
     given = {name: row[schema.PARAM + name] for name in kinds if row[schema.PARAM + name] is not None}
-    return {name: json.loads(value) if kinds[name] == "json" else value for name, value in given.items()}
+    return {name: loads(value) if kinds[name] == "json" else value for name, value in given.items()}
 
 
 def rename_parts(folder: Place, reader: Reader) -> None:
@@ -211,7 +211,7 @@ def _column(
     if name.startswith(schema.PARAM):
         values = [each.get(name.removeprefix(schema.PARAM)) for each in params]
         if shape.sweep.parameter_kinds()[name.removeprefix(schema.PARAM)] == "json":
-            values = [None if value is None else json.dumps(value) for value in values]
+            values = [None if value is None else dumps(value) for value in values]
     elif name.startswith(schema.METRIC):
         values = [each.get(name.removeprefix(schema.METRIC)) for each in finals]
     elif name == "trial":

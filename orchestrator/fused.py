@@ -9,16 +9,16 @@ one and is split, until the lane at fault stands alone and fails with its own er
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from time import time
 from typing import cast
 
 from .deadlines import Stopwatch, TrialFailed
 from .errors import SwatheError
 from .messages import Assignment, Calibration, Capacity, Cause, Outcome, State, Verdict
 from .outcomes import cause_of, describe
-from .runner import Recorder, Runner
+from .runner import Recorder, Returned, Runner
 from .schema import MetricRow
 from .task import Fusible
 
@@ -41,14 +41,19 @@ class FusedRunner(Runner):
         """The outcomes of the trials, in order, and the threads that they left running."""
         recorders = self._recorders(assignments, add, verdict)
         handles = [self._handle(*pair) for pair in zip(assignments, recorders, strict=True)]
-        started = time.time()
-        results, error, left = self._call(lambda: self._program.train_pack(handles), handles, assignments[0].trial)
-        times = (started, time.time())
+        started = time()
+
+        def train() -> list[Returned]:
+            results = self._program.train_pack(handles)
+            return [self._read(*pair) for pair in zip(results, recorders, strict=True)]
+
+        returned, error, left = self._call(train, handles, assignments[0].trial)
+        times = (started, time())
         if error is not None:
             return self._failed(assignments, error, times), left
         judged = [
-            self._judge(assignment, recorder, result, None, times)
-            for assignment, recorder, result in zip(assignments, recorders, results, strict=True)
+            self._judge(assignment, recorder, each, None, times)
+            for assignment, recorder, each in zip(assignments, recorders, returned, strict=True)
         ]
         return [replace(outcome, lanes=len(assignments)) for outcome in judged], left
 
@@ -79,9 +84,7 @@ class FusedRunner(Runner):
         cause = Cause.OUT_OF_MEMORY if self._program.out_of_memory(error) else cause_of(error)
         whole = isinstance(error, TrialFailed | SwatheError) and cause is not Cause.OUT_OF_MEMORY
         first = assignments[0]
-        failed = Outcome(
-            first.trial, 1, State.FAIL, cause, started=times[0], ended=times[1], error=describe(error, __file__)
-        )
+        failed = Outcome(first.trial, 1, State.FAIL, cause, started=times[0], ended=times[1], error=describe(error))
         failed = replace(failed, lanes=len(assignments), split=len(assignments) > 1 and not whole)
         return [replace(failed, trial=each.trial, attempt=each.attempt) for each in assignments]
 

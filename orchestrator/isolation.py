@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -20,6 +21,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import numpy as np
 import threadpoolctl
@@ -62,6 +64,24 @@ def isolated(seed: int, output: Path | None) -> Iterator[None]:
         if output is not None:
             stack.enter_context(_captured(output))
         yield
+
+
+def end_copy(error: BaseException | None) -> NoReturn:
+    """End this process, which is a copy that training code has forked and not ended: it must not work on as a worker.
+
+    It ends as a script would at its end, or where `error` came out of it.
+    """
+    status = 0
+    try:
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else 1 if error.code else 0
+        elif error is not None:
+            status = 1
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status & 0xFF)
 
 
 @contextmanager

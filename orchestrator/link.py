@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic, sleep
 from typing import Any
 
 from .messages import Held, Push, Reply, WorkerInfo
@@ -87,8 +87,8 @@ class Link:
             try:
                 return attempt()
             except Unreachable:
-                since = since or time.monotonic()
-                if time.monotonic() - since > self._orphan:
+                since = since or monotonic()
+                if monotonic() - since > self._orphan:
                     # Its outcomes would come too late for anybody, and the node is wanted by others.
                     os._exit(ORPHANED)
-                time.sleep(RETRY_SECONDS)
+                sleep(RETRY_SECONDS)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from json import dumps
 from typing import TypeVar
 
 from .messages import Scalar
@@ -26,7 +26,7 @@ class Fusing:
     def shape(self, params: Mapping[str, Scalar]) -> str:
         """The shape's name, equal for trials that can share a pack: its parameters as JSON; 1 and 1.0 differ."""
         found = {name: params.get(name, default) for name, default in self.shapes.items()}
-        return json.dumps(found, sort_keys=True)
+        return dumps(found, sort_keys=True)
 
 
 def span(trials: int, lanes: int | None) -> int:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
-import time
 from bdb import BdbQuit
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
+from time import time, time_ns
 from typing import Any, cast
 
 from . import checkpoint, storage
 from .cutoffs import Follower
 from .deadlines import NO_DEADLINES, Deadlines, Stopwatch
 from .errors import Interrupted, StorageError
-from .isolation import isolated, watched_threads
+from .isolation import end_copy, isolated, watched_threads
 from .layout import artifacts_path, log_path
 from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
-from .outcomes import UnusableResult, cause_of, describe, read_result
+from .outcomes import cause_of, describe, read_result
 from .schema import MetricRow
 from .spec import Resources, Sweep
 from .states import States
@@ -84,6 +85,10 @@ class RunContext:
 def declared_metrics(sweep: Sweep, task: Task) -> tuple[str, ...]:
     """The final metrics that are columns of `trials`: the objectives first, then the others the task promises."""
     return (*sweep.objectives, *(name for name in task.metrics if name not in sweep.objectives))
+
+
+# Final metrics, or what reading them has raised.
+Returned = dict[str, float] | BaseException
 
 
 class Ending(Enum):
@@ -158,7 +163,7 @@ class Recorder:
 
     def record(self, step: int | None, metrics: Mapping[str, float], *, final: bool) -> None:
         """One row a metric."""
-        now, attempt = time.time_ns() // 1000, self.assignment.attempt
+        now, attempt = time_ns() // 1000, self.assignment.attempt
         for metric, value in metrics.items():
             self.add(MetricRow(self.name, attempt, step, now, metric, value, final))
 
@@ -196,9 +201,13 @@ class Runner:
         trial_key, context = assignment.trial, self.context
         recorder = Recorder(assignment, *context.told, context.states, add, verdict, Stopwatch(context.deadlines))
         handle = self._handle(assignment, recorder)
-        started = time.time()
-        result, error, left = self._call(lambda: context.train(handle), [handle], trial_key)
-        return self._judge(assignment, recorder, result, error, (started, time.time())), left
+        started = time()
+
+        def train() -> Returned:
+            return self._read(context.train(handle), recorder)
+
+        returned, error, left = self._call(train, [handle], trial_key)
+        return self._judge(assignment, recorder, returned, error, (started, time())), left
 
     def _call(
         self, train: Callable[[], Any], handles: Sequence[Trial], trial: TrialKey
@@ -207,6 +216,7 @@ class Runner:
         error: BaseException | None = None
         result: Any = None
         log = log_path(self.context.folder, trial) if self.context.quiet else None
+        process = os.getpid()
         with watched_threads(self.resident) as left, isolated(handles[0].seed("global"), log):
             try:
                 result = train()
@@ -217,12 +227,25 @@ class Runner:
                 raise
             except BaseException as caught:
                 error = caught
+            if os.getpid() != process:
+                end_copy(error)
             for handle in handles:
                 handle.close()
         if isinstance(error, OSError) and error.errno in storage.DISK_ERRORS:
             # No outcome either: with room on the disk it would have ended otherwise.
             raise StorageError(f"trial {trial} cannot write: {error}; mend that, and the same command goes on")
         return result, error, left
+
+    def _read(self, result: Any, recorder: Recorder) -> Returned:
+        """The metrics in what a training function returned, or what its objects raise when they are read."""
+        if recorder.ending is not None:
+            return {}
+        try:
+            return read_result(result, self.context.objectives, recorder.last)
+        except (Interrupted, BdbQuit):
+            raise
+        except BaseException as error:
+            return error
 
     def _handle(self, assignment: Assignment, recorder: Recorder) -> Trial:
         trial, resume = assignment.trial, assignment.resume_from
@@ -251,7 +274,7 @@ class Runner:
         self,
         assignment: Assignment,
         recorder: Recorder,
-        result: Any,
+        returned: Returned,
         error: BaseException | None,
         times: tuple[float, float],
     ) -> Outcome:
@@ -274,14 +297,12 @@ class Runner:
             case None:
                 pass
         if error is not None:
-            text = describe(error, __file__)
+            text = describe(error)
             if assignment.resume_from is not None and recorder.steps == assignment.resume_from:
                 text += AT_ITS_END.format(step=assignment.resume_from)
             return ended(State.FAIL, cause=cause_of(error), error=text)
-        try:
-            returned = read_result(result, self.context.objectives, recorder.last)
-        except UnusableResult as unusable:
-            return ended(State.FAIL, cause=Cause.USER_ERROR, error=str(unusable))
+        if isinstance(returned, BaseException):
+            return ended(State.FAIL, cause=cause_of(returned), error=describe(returned))
         declared = {name: value for name, value in returned.items() if name in self.context.metrics}
         others = {name: value for name, value in returned.items() if name not in self.context.metrics}
         if others:

@@ -6,11 +6,11 @@ answers. Starting is resuming: the constructor restores whatever the ledger hold
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
 from . import warming
@@ -68,7 +68,7 @@ class Scheduler:
         *,
         owner: Owner | None = None,
         takeover: bool = False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -193,8 +193,8 @@ class Scheduler:
     def propose(self, due: deque[Request]) -> list[tuple[Request, tuple[Suggestion, ...]]]:
         """Answer and take out the first request, and as many more as a moment holds; may run beside ticks."""
         proposed: list[tuple[Request, tuple[Suggestion, ...]]] = []
-        begun = time.monotonic()
-        while due and (not proposed or time.monotonic() - begun < PROPOSAL_SECONDS):
+        begun = monotonic()
+        while due and (not proposed or monotonic() - begun < PROPOSAL_SECONDS):
             proposed.append((due[0], self.search.propose(due[0])))
             due.popleft()
         return proposed

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from time import time
 from typing import Any, BinaryIO
 
 from .deadlines import Stopwatch, TrialFailed
@@ -90,7 +90,7 @@ class SeparateRunner:
         verdict: Callable[[], Verdict] = lambda: Verdict.CONTINUE,
     ) -> tuple[Outcome, list[threading.Thread]]:
         """The outcome of one trial; it leaves no threads."""
-        started = time.time()
+        started = time()
         step: int | None = None
 
         def keep(row: MetricRow) -> None:
@@ -108,7 +108,7 @@ class SeparateRunner:
                 failed.cause,
                 steps=step,
                 started=started,
-                ended=time.time(),
+                ended=time(),
                 error=str(failed),
             )
         return outcome, []

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, SupportsIndex, cast
 
 from .claims import Claim, Paper
 
 Scalar = bool | int | float | str
 Condition = Mapping[str, Scalar]
+
+LAST_STEP = 2**63 - 1
+NAME_BYTES = 10_000
+SHOWN_CHARACTERS = 200
 
 
 class StopTrial(BaseException):
@@ -138,6 +145,10 @@ class ReportSink(Protocol):
     def accept(self, step: int, metrics: Mapping[str, float], state: object) -> None: ...
 
 
+def _inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def derive_seed(sweep_seed: int, replicate: int, stream: str) -> int:
     """A 31-bit seed, a pure function of its arguments; different streams are independent (SHA-256)."""
     digest = hashlib.sha256(f"{sweep_seed}/{replicate}/{stream}".encode()).digest()
@@ -145,23 +156,82 @@ def derive_seed(sweep_seed: int, replicate: int, stream: str) -> int:
 
 
 def as_number(value: Any) -> float:
-    """`value` as a float: Python and numpy numbers and tensors of one element. Raises `TypeError` for the rest."""
+    """`value` as a float: Python and numpy numbers, arrays and tensors of one element. Raises `TypeError` for others.
+
+    An object of the user's whose conversion raises something lets that through.
+    """
+    if type(value) is float:
+        return value
     if isinstance(value, str | bytes | bytearray) or not hasattr(value, "__float__"):
-        raise TypeError(f"{value!r} is a {type(value).__name__}, not a number")
-    return float(value)
+        kind = type(value).__name__
+        raise TypeError(f"{shown(value)} is {'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}, not a number")
+    if getattr(value, "ndim", 0) and getattr(value, "size", 0) == 1:
+        value = value.item()
+    try:
+        return float(value)
+    except OverflowError:
+        raise TypeError(f"{shown(value)} is larger than any float") from None
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxlong = _short.maxother = 100
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: one short line, whatever its `__repr__` does."""
+    try:
+        text = _short.repr(value)
+    except Exception:
+        # Also a whole number of more digits than Python spells out.
+        text = f"<{type(value).__name__}>"
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."
+
+
+def metric_name(name: str) -> str:
+    """`name` as a plain string. Raises `ValueError` where it cannot be written down."""
+    plain = str.__str__(name)
+    try:
+        size = len(plain.encode())
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the metric name {plain!a} holds half a character; name metrics in text that encodes"
+        ) from None
+    if size > NAME_BYTES:
+        raise ValueError(f"the metric name {shown(plain)} has {size} bytes; {NAME_BYTES} at most")
+    return plain
 
 
 def _whole(step: Any) -> int:
-    if isinstance(step, bool) or not hasattr(step, "__index__"):
-        raise ReportError(f"step {step!r} is not a whole number; pass the training step as an int")
-    return step.__index__()
+    try:
+        if isinstance(step, bool):
+            raise TypeError
+        # A step that was computed as a float counts where it is whole.
+        number = (
+            int(step)
+            if isinstance(step, float) and step.is_integer()
+            else int(operator.index(cast(SupportsIndex, step)))
+        )
+    except (TypeError, ValueError):
+        message = f"step {shown(step)} is not a whole number; pass the training step as an int"
+        raise ReportError(message) from None
+    if number > LAST_STEP:
+        raise ReportError(f"step {shown(step)} is above {LAST_STEP}, the largest there is; count steps from 0")
+    return number
+
+
+def _named(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {metric_name(metric): value for metric, value in metrics.items()}
+    except ValueError as error:
+        raise ReportError(str(error)) from None
 
 
 def _reported(step: int, metric: str, value: Any) -> float:
     try:
         return as_number(value)
     except (TypeError, ValueError) as error:
-        raise ReportError(f"metric {metric!r} at step {step}: {error}") from None
+        raise ReportError(f"metric {shown(metric)} at step {step}: {error}") from None
 
 
 class Trial:
@@ -194,6 +264,7 @@ class Trial:
         self._share = share
         self._step = -1
         self._seen: set[str] = set()
+        self._names: set[str] = set()
         self._open = True
 
     def seed(self, stream: str) -> int:
@@ -209,16 +280,19 @@ class Trial:
         checkpoint is due.
         """
         if not self._open:
-            raise ReportError(f"trial {self.name} has ended; a report at step {step!r} came too late")
-        if type(step) is not int:
+            raise ReportError(f"trial {self.name} has ended; a report at step {shown(step)} came too late")
+        if type(step) is not int or step > LAST_STEP:
             step = _whole(step)
         if step < 0 or step < self._step:
             rule = "steps start at 0" if step < 0 else f"steps never fall, and the last one was {self._step}"
-            raise ReportError(f"step {step} was reported, but {rule}")
+            raise ReportError(f"step {shown(step)} was reported, but {rule}")
         if not metrics:
             raise ReportError(f"the report at step {step} has no metric; write report({step}, loss=...)")
         if step == self._step and (twice := self._seen.intersection(metrics)):
             raise ReportError(f"metric {min(twice)!r} was reported twice at step {step}; report each once a step")
+        if not metrics.keys() <= self._names:
+            metrics = _named(metrics)
+            self._names.update(metrics)
         numbers = {
             metric: value if type(value) is float else _reported(step, metric, value)
             for metric, value in metrics.items()
@@ -240,9 +314,11 @@ class Trial:
         """A path under which a file of this trial is kept; its folder exists. `name` may not leave the folder."""
         if self._artifacts is None:
             raise RuntimeError("this trial has no folder for artifacts; pass artifacts= when making a Trial by hand")
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"artifact {name!r} must be a relative path inside the trial's folder")
+        parts = Path(name).parts
         path = self._artifacts / name
+        # By way of a link that the trial has made, too, it would leave the folder.
+        if not parts or ".." in parts or "\0" in str(name) or not _inside(path.parent, self._artifacts):
+            raise ValueError(f"artifact {shown(name)} must be a relative path inside the trial's folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Protocol, cast
 
+from .errors import SwatheError
 from .faultpoints import reach
 from .messages import (
     Assignment,
     Calibration,
     Capacity,
+    Cause,
     Lease,
     Outcome,
     Push,
@@ -25,6 +27,7 @@ from .messages import (
     Verdict,
     WorkerInfo,
 )
+from .outcomes import describe
 from .schema import MetricRow, encode_rows
 
 PUSH_SECONDS = 1.0
@@ -75,20 +78,20 @@ class _Unsent:
         """Rows are this trial's from now on, or those of a pack of which it is the first."""
         with self.lock:
             self.running, self.lanes = trial, lanes
-            self.began = self.spoke = time.monotonic()
+            self.began = self.spoke = monotonic()
             return Running(trial, self.began, self.spoke, lanes)
 
     def add(self, row: MetricRow) -> None:
         """One row of the running trial."""
         with self.lock:
             self.running_rows.append(row)
-            self.spoke = time.monotonic()
+            self.spoke = monotonic()
 
     def add_lane(self, row: MetricRow) -> None:
         """One row of the running pack, which is sent with all of them: a pack commits as one."""
         with self.lock:
             self.lane_rows.append(row)
-            self.spoke = time.monotonic()
+            self.spoke = monotonic()
 
     def end_pack(self, outcomes: Sequence[Outcome]) -> None:
         """The running pack has ended; what failed as one and will be split leaves no rows."""
@@ -129,6 +132,12 @@ class _Unsent:
             assert running is not None, "rows of a running trial have a trial"
             blobs.append(RowBlob(encode_rows(partial), len(partial), running))
         return outcomes, tuple(blobs), word, capacity
+
+
+def _unjudged(assignment: Assignment, error: Exception) -> Outcome:
+    """The outcome of a trial whose end could not be judged."""
+    text = f"the trial's end could not be judged:\n{describe(error)}"
+    return Outcome(assignment.trial, assignment.attempt, State.FAIL, Cause.USER_ERROR, error=text)
 
 
 def this_process(name: str, device: str, share: str = "") -> WorkerInfo:
@@ -190,7 +199,7 @@ class Worker:
                 if self._returned:
                     break
                 self._note(self._unsent.begin(assignment.trial))
-                outcome, left = self._runner.run(assignment, self._unsent.add, self._verdict)
+                outcome, left = self._run_trial(assignment)
                 reach("trial.ended")
                 self._unsent.end(outcome)
                 if left:
@@ -203,10 +212,24 @@ class Worker:
             if self._failure is not None:
                 raise self._failure
 
+    def _run_trial(self, assignment: Assignment) -> tuple[Outcome, Sequence[threading.Thread]]:
+        try:
+            return self._runner.run(assignment, self._unsent.add, self._verdict)
+        except SwatheError:
+            raise
+        except Exception as error:
+            # Whatever a trial has brought about is its own outcome, and nobody else's end.
+            return _unjudged(assignment, error), []
+
     def _run_pack(self, assignments: Sequence[Assignment]) -> bool:
         self._note(self._unsent.begin(assignments[0].trial, len(assignments)))
         runner = cast(PackRunner, self._runner)
-        outcomes, left = runner.run_pack(assignments, self._unsent.add_lane, self._verdict)
+        try:
+            outcomes, left = runner.run_pack(assignments, self._unsent.add_lane, self._verdict)
+        except SwatheError:
+            raise
+        except Exception as error:
+            outcomes, left = [_unjudged(each, error) for each in assignments], []
         reach("trial.ended")
         self._unsent.end_pack(outcomes)
         return not left

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -40,14 +40,14 @@ def insist(work: Callable[[], Result], seconds: float = PATIENCE_SECONDS) -> Res
 
     `work` is one whole transaction. It may come after one whose acknowledgement was lost, and must find that out.
     """
-    deadline, pause = time.monotonic() + seconds, _SHORTEST
+    deadline, pause = monotonic() + seconds, _SHORTEST
     while True:
         try:
             return work()
         except LedgerAway:
-            if time.monotonic() + pause > deadline:
+            if monotonic() + pause > deadline:
                 raise
-        time.sleep(pause)
+        sleep(pause)
         pause = min(2 * pause, _LONGEST)
 
 

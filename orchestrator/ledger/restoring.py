@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from json import loads
 
 import sqlalchemy as sa
 
@@ -48,5 +48,5 @@ def read_snapshot(connection: sa.Connection, name: str, others: Sequence[str]) -
 
 def _values(metrics: str, names: Sequence[str]) -> tuple[float | None, ...]:
     """The metrics of these names, of JSON that is only read where there are any."""
-    told = json.loads(metrics) if names else {}
+    told = loads(metrics) if names else {}
     return tuple(told.get(name) for name in names)

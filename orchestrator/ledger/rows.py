@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import dumps, loads
 from typing import Any
 
 from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
@@ -11,12 +11,12 @@ from ..messages import Capacity, Cause, Outcome, Pause, RowBlob, State, Suggesti
 
 def decode_suggestions(text: str) -> tuple[Suggestion, ...]:
     """The inverse of what the ledger keeps of a generation."""
-    return tuple(Suggestion(number, params, by) for number, params, by in json.loads(text))
+    return tuple(Suggestion(number, params, by) for number, params, by in loads(text))
 
 
 def generation_row(name: str, cell: str, generation: int, suggestions: tuple[Suggestion, ...]) -> dict[str, Any]:
     plain = [[each.configuration, dict(each.params), each.proposed_by] for each in suggestions]
-    return {"sweep": name, "cell": cell, "generation": generation, "suggestions": json.dumps(plain)}
+    return {"sweep": name, "cell": cell, "generation": generation, "suggestions": dumps(plain)}
 
 
 def pause_row(name: str, pause: Pause) -> dict[str, Any]:
@@ -38,18 +38,18 @@ def pause_row(name: str, pause: Pause) -> dict[str, Any]:
         **outcome.trial._asdict(),
         "lease": pause.lease,
         "worker": pause.worker,
-        "lineage": json.dumps(pause.lineage),
-        "outcome": json.dumps(told),
+        "lineage": dumps(pause.lineage),
+        "outcome": dumps(told),
     }
 
 
 def decode_pause(row: Any) -> Pause:
     """The inverse of `pause_row`, from a row with its columns as attributes."""
-    told = json.loads(row.outcome)
+    told = loads(row.outcome)
     told["cause"] = Cause(told["cause"]) if told["cause"] else None
     told["curve"] = tuple((step, value) for step, value in told.get("curve", ()))
     outcome = Outcome(TrialKey(row.cell, row.configuration, row.replicate), state=State.WAITING, **told)
-    return Pause(outcome, row.lease, row.worker, tuple(json.loads(row.lineage)))
+    return Pause(outcome, row.lease, row.worker, tuple(loads(row.lineage)))
 
 
 def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -> dict[str, Any]:
@@ -58,13 +58,13 @@ def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -
         "sweep": name,
         **outcome.trial._asdict(),
         "generation": record.generation,
-        "params": json.dumps(dict(record.suggestion.params)),
+        "params": dumps(dict(record.suggestion.params)),
         "proposed_by": record.suggestion.proposed_by,
         "state": outcome.state.value,
         "cause": outcome.cause.value if outcome.cause else None,
         "attempt": outcome.attempt,
         "value": outcome.value,
-        "metrics": json.dumps(dict(outcome.metrics)),
+        "metrics": dumps(dict(outcome.metrics)),
         "steps": outcome.steps,
         "started": outcome.started,
         "ended": outcome.ended,
@@ -106,14 +106,14 @@ def late_row(name: str, now: float, record: DiscardOutcome) -> dict[str, Any]:
 
 
 def capacity_row(name: str, now: float, capacity: Capacity) -> dict[str, Any]:
-    measured = json.dumps(dict(capacity.measured))
+    measured = dumps(dict(capacity.measured))
     facts = {"shape": capacity.shape, "lanes": capacity.lanes, "device": capacity.device, "note": capacity.note}
     return {"sweep": name, **facts, "measured": measured, "at": now}
 
 
 def decode_capacity(row: Any) -> Capacity:
     """The inverse of `capacity_row`, from a row with its columns as attributes."""
-    return Capacity(row.shape, row.lanes, row.device, json.loads(row.measured), row.note)
+    return Capacity(row.shape, row.lanes, row.device, loads(row.measured), row.note)
 
 
 def blob_row(name: str, commit: int, lease: int, blob: RowBlob) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
+from time import monotonic, sleep
 
 import psutil
 import sqlalchemy as sa
@@ -56,7 +56,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 def _prepare_new(connection: sqlite3.Connection, record: object) -> None:
     _prepare(connection, record)
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = monotonic() + LOCK_SECONDS
     while True:
         try:
             # Readers never wait for the writer. The file remembers it.
@@ -64,9 +64,9 @@ def _prepare_new(connection: sqlite3.Connection, record: object) -> None:
             return
         except sqlite3.OperationalError:
             # Another driver makes the same file, and here SQLite does not wait by itself.
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            sleep(0.01)
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -24,6 +24,8 @@ sweep = sa.Table(
     sa.Column("epoch", Long, nullable=False),
     sa.Column("heartbeat", sa.Float, nullable=False),
     sa.Column("owner", sa.JSON, nullable=False),
+    # Drawn at random by whoever claims the sweep; every later transaction of its driver names it.
+    sa.Column("token", sa.String),
     sa.Column("status", Word, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("commits", Long, nullable=False),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from time import time
 from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -60,11 +62,12 @@ class Ledger:
     for files; a server has its own.
     """
 
-    def __init__(self, url: str, name: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, name: str, *, clock: Callable[[], float] = time) -> None:
         self.name = name
         self._engine = open_engine(url)
         self._clock = clock
         self._epoch = self._commits = -1
+        self._token, self._process = "", os.getpid()
         self._claimed = self._spent_before = 0.0
         self.wish: str | None = None
 
@@ -76,7 +79,7 @@ class Ledger:
         """
         engine = open_engine(url, create=True)
         row = {"amendments": [], "epoch": 0, "heartbeat": 0.0, "owner": {}, "status": "new", "commits": 0, "leases": 0}
-        row = {"name": name, "created": time.time(), **row, **record}
+        row = {"name": name, "created": time(), **row, **record}
         reach("ledger.made")
         try:
             insist(lambda: _begin_sweep(engine, row))
@@ -97,12 +100,14 @@ class Ledger:
             row = connection.execute(sa.select(t.sweep, clock_of(self._engine, self._clock)).where(mine)).one()
             now = float(row[-1])
             # A claim whose acknowledgement was lost is this one.
-            again = self._epoch == row.epoch and row.owner == asdict(owner)
+            again = self._epoch == row.epoch and self._token == row.token
             if not force and not again:
                 refuse_live(self.name, row.owner if row.status == "running" else {}, row.heartbeat, now)
             self._epoch, self._commits = row.epoch + 1, row.commits
+            self._token, self._process = uuid4().hex, os.getpid()
             self._claimed, self._spent_before = self._clock(), row.spent
-            values = {"epoch": self._epoch, "owner": asdict(owner), "heartbeat": now, "status": "running"}
+            values = {"epoch": self._epoch, "token": self._token, "owner": asdict(owner)}
+            values |= {"heartbeat": now, "status": "running"}
             # What was asked of an earlier driver is not asked of this one.
             connection.execute(sa.update(t.sweep).where(mine).values(wish=None, **values))
 
@@ -237,6 +242,11 @@ class Ledger:
         What can be done twice without harm needs no commit of its own (`advance` 0).
         """
 
+        if os.getpid() != self._process:
+            raise OwnershipLost(
+                f"process {os.getpid()} is a copy of the driver of sweep {self.name}; it writes nothing"
+            )
+
         def attempt() -> Any:
             with self._engine.begin() as connection:
                 number = self._fence(connection, advance, {"leases": leases} if leases else {}, status)
@@ -253,7 +263,8 @@ class Ledger:
         """
         values |= {"heartbeat": clock_of(self._engine, self._clock), "commits": t.sweep.c.commits + advance}
         values |= {"spent": self.spent, **({"status": status} if status else {})}
-        mine = sa.and_(t.sweep.c.name == self.name, t.sweep.c.epoch == self._epoch)
+        # Another sweep of this name may have come to the same epoch, but never to the same token.
+        mine = sa.and_(t.sweep.c.name == self.name, t.sweep.c.epoch == self._epoch, t.sweep.c.token == self._token)
         following = mine if not advance else sa.and_(mine, t.sweep.c.commits == self._commits)
         fence = sa.update(t.sweep).where(following).values(values).returning(t.sweep.c.commits, t.sweep.c.wish)
         row = connection.execute(fence).one_or_none()

@@ -51,6 +51,33 @@ def decided(trial: TrialKey, value: float = 1.0, lease: int = 1) -> tuple[Record
     return RecordOutcome(outcome, 0, suggestion, lease, "w", (lease,)), INFO
 
 
+def test_a_driver_of_an_earlier_sweep_of_the_same_name_and_epoch_is_fenced_off(url: str, ledger: Ledger) -> None:
+    ask(url, "DELETE FROM sweep")
+    Ledger.create(url, "s", {"spec": "name: s", "root": "/", "metrics": ["loss"]})
+    other = Ledger(url, "s")
+    other.claim(ELSEWHERE)
+    assert other.epoch == ledger.epoch
+    with pytest.raises(OwnershipLost, match="taken over"):
+        ledger.commit(Batch(outcomes=[decided(A)]))
+    other.commit(Batch(outcomes=[decided(B)]))
+    assert set(other.snapshot().decisions) == {B}
+    other.close()
+
+
+def test_a_forked_copy_of_a_driver_writes_nothing(url: str, ledger: Ledger) -> None:
+    copy = os.fork()
+    if copy == 0:
+        try:
+            ledger.commit(Batch(outcomes=[decided(A)]))
+        except OwnershipLost:
+            os._exit(7)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 7
+    ledger.commit(Batch(outcomes=[decided(B)]))
+    assert set(ledger.snapshot().decisions) == {B}
+
+
 def test_a_snapshot_is_what_was_committed(url: str, ledger: Ledger) -> None:
     suggestions = (Suggestion(0, {"lr": 0.1 + 0.2}, "random"), Suggestion(1, {"lr": 1e-300}, "model"))
     lost = RecordAttempt(B, 1, Cause.WORKER_LOST, 1, "w")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import pytest
 from swathe.orchestrator.layout import log_path
 from swathe.orchestrator.messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from swathe.orchestrator.runner import RunContext, Runner
-from swathe.orchestrator.schema import MetricRow
+from swathe.orchestrator.schema import MetricRow, decode_rows, encode_rows
 from swathe.orchestrator.task import StopTrial, Trial
 
 KEY = TrialKey("cell", 3, 1)
@@ -152,6 +155,142 @@ def test_a_bad_report_is_a_user_error(reports: list[Any], word: str, tmp_path: P
 
     outcome, _ = run(train, tmp_path)
     assert outcome.cause is Cause.USER_ERROR and word in outcome.error
+
+
+class Raises:
+    """Raises whatever is done with it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __float__(self) -> float:
+        raise self._error
+
+    def __repr__(self) -> str:
+        raise self._error
+
+    __str__ = __repr__
+
+
+class LazyMetrics(Mapping[str, float]):
+    """A mapping whose values cannot be had."""
+
+    def __getitem__(self, name: str) -> float:
+        raise ConnectionError("the device is gone")
+
+    def __iter__(self) -> Iterator[str]:
+        yield "loss"
+
+    def __len__(self) -> int:
+        return 1
+
+
+class BadKey:
+    def __str__(self) -> str:
+        raise OSError("no name")
+
+
+def yields(trial: Trial) -> Iterator[float]:
+    yield 1.0
+
+
+async def waits(trial: Trial) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (10**309, "larger than any float"),
+        ({"loss": 1.0, "size": -(10**5000)}, "larger than any float"),
+        ({"loss": Raises(RuntimeError("device lost"))}, "device lost"),
+        ({"loss": 1.0, "odd": Raises(SystemExit(3))}, "sys.exit(3)"),
+        (LazyMetrics(), "the device is gone"),
+        ({"loss": 1.0, BadKey(): 2.0}, "no name"),
+        ({"loss": 1.0, "\udcff": 2.0}, "half a character"),
+        ({"loss": 1.0, 7: 1.0, "7": 2.0}, "both called '7'"),
+        ({"loss": 1.0, "n" * 20_000: 2.0}, "20000 bytes"),
+        ({"loss": Decimal("sNaN")}, "NaN"),
+        ({"loss": [0.5] * 10_000}, "a list, not a number"),
+        ({"loss": np.ones((2, 1))}, "'loss'"),
+        (yields, "has a yield"),
+        (waits, "is async"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whatever_is_returned_is_the_trials_own_outcome(result: Any, words: str, tmp_path: Path) -> None:
+    outcome, rows = run(result if result in (yields, waits) else lambda trial: result, tmp_path)
+    assert (outcome.state, outcome.cause) == (State.FAIL, Cause.USER_ERROR) and not rows
+    assert words in outcome.error and len(outcome.error) < 2000, outcome.error
+
+
+@pytest.mark.parametrize("result", [np.array([[0.5]]), Fraction(1, 2), Decimal("0.5"), np.float16(0.5)])
+def test_a_number_in_any_wrapping_is_one(result: Any, tmp_path: Path) -> None:
+    assert run(lambda trial: {"loss": result}, tmp_path)[0].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("step", "word"),
+    [(2**64, "the largest there is"), (10**5000, "the largest there is"), (math.inf, "whole number")],
+    ids=["above", "far-above", "infinite"],
+)
+def test_a_step_that_no_table_holds_is_refused(step: Any, word: str, tmp_path: Path) -> None:
+    outcome, _ = run(lambda trial: trial.report(step, loss=1.0), tmp_path)
+    assert outcome.cause is Cause.USER_ERROR and word in outcome.error
+
+
+def test_steps_of_other_kinds_count_as_whole_numbers(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        for step in (np.int32(1), 2.0, np.array(3), 2**63 - 1):
+            trial.report(step, loss=1.0)
+
+    rows = run(train, tmp_path)[1]
+    assert [row.step for row in rows] == [1, 2, 3, 2**63 - 1] and all(type(row.step) is int for row in rows)
+    assert decode_rows(encode_rows(rows)).column("step").to_pylist()[-1] == 2**63 - 1
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unspeakable(),
+        ValueError("y" * 10**7),
+        BaseExceptionGroup("many", [ValueError(n) for n in range(5000)]),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        SystemExit(),
+        SystemExit("text"),
+        type("Odd", (BaseException,), {})(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_is_raised_is_the_trials_own_outcome(error: BaseException, tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        raise error
+
+    outcome, _ = run(train, tmp_path)
+    assert (outcome.state, outcome.cause) == (State.FAIL, Cause.USER_ERROR)
+    assert type(error).__name__ in outcome.error and len(outcome.error) < 25_000
+    assert "in train" in outcome.error and "in _call" not in outcome.error
+
+
+def test_a_copy_that_a_trial_forks_ends_where_the_trial_would(tmp_path: Path) -> None:
+    def train(trial: Trial) -> float:
+        copy = os.fork()
+        if copy == 0:
+            print("the copy")
+            sys.exit(5)
+        return float(os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
+
+    parent = os.getpid()
+    outcome, _ = run(train, tmp_path)
+    assert os.getpid() == parent, "the copy went on"
+    assert outcome.value == 5.0
+    assert "the copy" in log_path(tmp_path, KEY).read_text()
 
 
 def test_out_of_memory_is_told_apart(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from swathe.orchestrator.messages import Assignment, Lease, Push, Reply, TrialKey
+from swathe.orchestrator.messages import Assignment, Cause, Lease, Outcome, Push, Reply, State, TrialKey
 from swathe.orchestrator.runner import RunContext, Runner
 from swathe.orchestrator.schema import decode_rows
 from swathe.orchestrator.task import Trial
@@ -130,3 +130,22 @@ def test_a_failed_exchange_in_the_background_ends_the_worker(tmp_path: Path) -> 
     with pytest.raises(ConnectionError, match="gone"):
         Worker("w", Runner(RunContext(train, ("loss",), ("loss",), 0, tmp_path)), exchange, push_seconds=0.005).run()
     assert len(calls) == 2
+
+
+def test_a_trial_whose_end_cannot_be_judged_is_a_user_error_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(lease(1, 3))
+    made = worker(report, script, tmp_path)
+    judge = Runner._judge
+
+    def fails_once(self: Runner, assignment: Assignment, *rest: Any) -> Outcome:
+        if assignment.params["k"] == 1:
+            raise UnicodeError("cannot be encoded")
+        return judge(self, assignment, *rest)
+
+    monkeypatch.setattr(Runner, "_judge", fails_once)
+    assert made.run()
+    outcomes = [outcome for push in script.pushes for outcome in push.outcomes]
+    assert [outcome.state for outcome in outcomes] == [State.COMPLETE, State.FAIL, State.COMPLETE]
+    assert outcomes[1].cause is Cause.USER_ERROR and "UnicodeError: cannot be encoded" in outcomes[1].error
