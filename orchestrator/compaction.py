@@ -6,10 +6,11 @@ part begun by a driver that died is written again with the same name and the sam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from json import dumps, loads
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ from .storage import Place
 
 # What a part takes while it is written is most of what a scheduler grows by.
 PART_ROWS = 10_000
+_PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 class Tables(NamedTuple):
@@ -70,7 +72,7 @@ def write_parts(folder: Place, ledger: Ledger, reader: Reader, shape: Shape) -> 
     """
     written = 0
     for part, retired in ledger.retired().items():
-        tables = read_part(folder, part, shape, retired)
+        tables = read_part(folder, part, shape, reader, retired)
         storage.write_table(folder / "trials", part_name(part), tables.trials)
         storage.write_table(folder / "metrics", part_name(part), tables.metrics)
         ledger.forget_retired(part)
@@ -93,6 +95,15 @@ def write_parts(folder: Place, ledger: Ledger, reader: Reader, shape: Shape) -> 
         reach("part.finished")
         written += 1
     return written
+
+
+def mend_parts(folder: Place, reader: Reader, shape: Shape) -> int:
+    """Write anew what is lost of `trials`, which the ledger has whole; return how many parts that were."""
+    parts = reader.tail().parts
+    lost = storage.lost_tables(folder / "trials", [part_name(part) for part in parts])
+    for part in (each for each in parts if part_name(each) in lost):
+        storage.write_table(folder / "trials", part_name(part), _rebuilt(reader, shape, part))
+    return len(lost)
 
 
 def remove_remains(folder: Place, reader: Reader) -> None:
@@ -126,15 +137,17 @@ def read_tables(home: Home | Path) -> Tables:
     try:
         record = reader.sweep()
         shape = Shape.read(record)
-        return assemble(place_of(record, folder), shape, reader.tail(keep=shape.tables))
+        return assemble(place_of(record, folder), shape, reader.tail(keep=shape.tables), reader)
     finally:
         reader.close()
 
 
-def assemble(folder: Place, shape: Shape, tail: Tail) -> Tables:
-    """Parts and tail, which holds slices made by `Shape.tables`, as whole tables."""
+def assemble(folder: Place, shape: Shape, tail: Tail, reader: Reader) -> Tables:
+    """Parts and tail, which holds slices made by `Shape.tables`, as whole tables; `reader` is that of the ledger."""
     parts = [
-        read_part(folder, part, shape, {trial for trial, commit in tail.retired if part.first <= commit <= part.last})
+        read_part(
+            folder, part, shape, reader, {name for name, commit in tail.retired if part.first <= commit <= part.last}
+        )
         for part in tail.parts
     ]
     return Tables(
@@ -143,14 +156,28 @@ def assemble(folder: Place, shape: Shape, tail: Tail) -> Tables:
     )
 
 
-def read_part(folder: Place, part: PartRange, shape: Shape, retired: Collection[str] = ()) -> Tables:
-    """The tables of one part, without the rows of trials whose outcome in it was taken back."""
-    trials = storage.read_table(folder / "trials", part_name(part), shape.trials_schema())
+def read_part(folder: Place, part: PartRange, shape: Shape, reader: Reader, retired: Collection[str] = ()) -> Tables:
+    """The tables of one part, without the rows of trials whose outcome in it was taken back.
+
+    A file of `trials` that is lost or damaged is made anew from the ledger. Rows of metrics are in their file alone:
+    without it `StorageError` is raised.
+    """
     metrics = storage.read_table(folder / "metrics", part_name(part), schema.METRICS)
-    return Tables(_without(trials, retired), _without(metrics, retired)) if retired else Tables(trials, metrics)
+    try:
+        trials = storage.read_table(folder / "trials", part_name(part), shape.trials_schema())
+    except (StorageError, FileNotFoundError):
+        trials = _rebuilt(reader, shape, part)
+    return Tables(_without(trials, retired), _without(metrics, retired))
+
+
+def _rebuilt(reader: Reader, shape: Shape, part: PartRange) -> pa.Table:
+    """The trials of a part from the ledger, which keeps their rows for good."""
+    return trials_table(reader.tail(part, shape.tables).trials, shape)
 
 
 def _without(table: pa.Table, retired: Collection[str]) -> pa.Table:
+    if not retired:
+        return table
     # In pure Python: this is done once for a part, and type checkers do not see the functions of pyarrow.compute.
     keep = [trial not in retired for trial in table.column("trial").to_pylist()]
     return table.filter(pa.array(keep, pa.bool_()))
@@ -167,7 +194,7 @@ def rename_parts(folder: Place, reader: Reader) -> None:
     record = reader.sweep()
     shape = Shape.read(record)
     for part in reader.tail().parts:
-        trials = read_part(folder, part, shape).trials
+        trials = read_part(folder, part, shape, reader).trials
         names = schema.column(trials.schema.field("sweep").type, [record.name] * len(trials))
         place = trials.schema.get_field_index("sweep")
         renamed = trials.set_column(place, trials.schema.field(place), names)
@@ -175,13 +202,31 @@ def rename_parts(folder: Place, reader: Reader) -> None:
 
 
 def read_parts(place: Place) -> Tables:
-    """The tables of a sweep of which only the results are at hand: its finished parts, without the ledger's tail."""
-    whole = sorted(set(storage.names(place / "trials")) & set(storage.names(place / "metrics")))
+    """The tables of a sweep of which only the results are at hand: its finished parts, without the ledger's tail.
+
+    Raises `StorageError` where a part is missing: parts follow each other without a gap, and each has two files. The
+    latest one may be under way, and does not count until both are there.
+    """
+    trials, metrics = ({*storage.names(place / table)} for table in ("trials", "metrics"))
+    whole = sorted(name for name in trials & metrics if _PART.fullmatch(name))
     if not whole:
         raise StorageError(f"{place} holds no results yet, or no sweep: there is no part in {place / 'trials'}")
+    _refuse_gaps(place, whole, trials ^ metrics)
     trials = [storage.read_table(place / "trials", name, None) for name in whole]
     metrics = [storage.read_table(place / "metrics", name, schema.METRICS) for name in whole]
     return Tables(pa.concat_tables(trials).unify_dictionaries(), pa.concat_tables(metrics).unify_dictionaries())
+
+
+def _refuse_gaps(place: Place, whole: Sequence[str], halves: Collection[str]) -> None:
+    expected = 1
+    for name in whole:
+        first, last = map(int, cast(Any, _PART.fullmatch(name)).groups())
+        if first != expected:
+            lost = next((each for each in sorted(halves) if each < name), f"the one before {name}")
+            raise StorageError(
+                f"{place} lacks a part of its results, {lost}; read the sweep with its ledger, or restore the part"
+            )
+        expected = last + 1
 
 
 def part_name(part: PartRange) -> str:

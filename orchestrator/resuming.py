@@ -16,7 +16,7 @@ from .compaction import place_of, rename_parts
 from .errors import SpecError, SwatheError
 from .home import Home
 from .ledger import Ledger, Reader, Revision, SweepRecord, copy_as, editing
-from .ledger.tables import url_of
+from .ledger.tables import url_of, url_of_file
 from .planning import search_of
 from .spec import Sweep, parse
 from .storage import Place
@@ -126,7 +126,7 @@ def branch(present: Present, origin: Path, metrics: list[str] | tuple[str, ...])
     temporary = folder / ".ledger.tmp"
     temporary.unlink(missing_ok=True)
     copy_as(url_of(origin), temporary, present.sweep.name)
-    reader = Reader(f"sqlite:///{temporary}")
+    reader = Reader(url_of_file(temporary))
     try:
         rename_parts(folder, reader)
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import warming
 from .arrivals import Movements, events_of, says
-from .compaction import PART_ROWS, Shape, place_of, remove_remains, write_parts
+from .compaction import PART_ROWS, Shape, mend_parts, place_of, remove_remains, write_parts
 from .cutting import Cutting
 from .events import (
     CancelRequested,
@@ -181,6 +181,7 @@ class Scheduler:
     def _write(self, everything: bool) -> int:
         written = write_parts(self._results.place, self._ledger, self._reader, self._shape)
         if everything:
+            mend_parts(self._results.place, self._reader, self._shape)
             remove_remains(self._results.place, self._reader)
         return written
 

@@ -105,7 +105,23 @@ def read_table(folder: Place, name: str, schema: pa.Schema | None) -> pa.Table:
             return parquet.read_table(pa.BufferReader(_download(folder / name)), schema=schema)
         return parquet.read_table(str(folder / name), filesystem=fs.LocalFileSystem(), schema=schema)
     except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{folder / name} cannot be read: {error}; restore it from a copy") from error
+        said = " ".join(str(error).split())
+        raise StorageError(f"{folder / name} cannot be read: {said}; restore it from a copy") from error
+
+
+def lost_tables(folder: Place, wanted: Collection[str]) -> set[str]:
+    """Which of these tables are not in `folder`, or on a disk are damaged: a torn file has no end that can be read."""
+    if isinstance(folder, Remote):
+        return set(wanted) - set(names(folder))
+    return {name for name in wanted if not _is_table(folder / name)}
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        parquet.read_metadata(str(path), filesystem=fs.LocalFileSystem())
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def remove_remains(folder: Place, prefix: str, but: Collection[str]) -> None:

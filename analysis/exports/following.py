@@ -76,7 +76,7 @@ class Follower:
         return keep
 
     def _ended(self, tail: Tail, recent: set[str]) -> Iterator[TrialView]:
-        tables = assemble(self._place, self._shape, tail)
+        tables = assemble(self._place, self._shape, tail, self._reader)
         recent.update(tables.trials["trial"].to_pylist())
         fresh = {row["trial"]: row for row in tables.trials.to_pylist() if self._told.get(row["trial"]) != _mark(row)}
         if not fresh:
@@ -122,7 +122,7 @@ class Follower:
             if self._reported.get(name) == len(blobs) or searched is None:
                 continue
             self._reported[name] = len(blobs)
-            table = assemble(self._place, self._shape, Tail((), (), tuple(blobs))).metrics
+            table = assemble(self._place, self._shape, Tail((), (), tuple(blobs)), self._reader).metrics
             points, _ = _by_trial(Tables(table, table), {name})[name]
             points.sort(key=lambda each: (each.metric, each.step))
             started = min((each.time for each in points), default=0.0)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ...orchestrator.errors import SwatheError
-from ...orchestrator.ledger import try_ledger
+from ...orchestrator.ledger import try_ledger, url_of
 from ...orchestrator.storage import place_of, read_bytes, remove_file, write_text
 from .findings import Finding, broken, well
 
@@ -52,7 +52,7 @@ def _file_ledger(uri: str, place: str) -> Finding:
     except OSError as error:
         return broken("ledger", place, f"{results} cannot be written: {error.strerror or error}", STORAGE_REMEDY)
     try:
-        try_ledger(f"sqlite:///{folder / 'ledger.db'}")
+        try_ledger(url_of(folder))
         return well("ledger", place, f"a SQLite file in {results} can be written")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

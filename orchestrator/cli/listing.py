@@ -34,8 +34,11 @@ def _row(home: Home) -> dict[str, Any]:
         with opened_home(home) as sweep:
             return _described(sweep)
     except SwatheError as error:
-        # One broken ledger must not hide the others.
-        return {"name": home.name, "folder": home.folder, "status": "unreadable", "error": str(error)}
+        told = str(error)
+    except Exception as error:
+        # Whatever a damaged or foreign ledger holds: one broken sweep must not hide the others.
+        told = f"{type(error).__name__}: {error}"
+    return {"name": home.name, "folder": home.folder, "status": "unreadable", "error": " ".join(told.split())}
 
 
 def _described(opened: Opened) -> dict[str, Any]:
@@ -62,3 +65,6 @@ def _show(rows: list[dict[str, Any]]) -> None:
         best, failed = number(row["best"]), str(trials["failed"])
         shown.add_row(row["name"], row["status"], done, failed, best, row["metric"], moment(row["started"]))
     show(shown)
+    for row in rows:
+        if row["status"] == "unreadable":
+            click.echo(f"{row['name']} is unreadable: {row['error']}")

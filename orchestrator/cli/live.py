@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from rich.live import Live
 
+from ..errors import LedgerError
 from ..home import Home
 from ..ledger import Reader
 from ..spec import Sweep
@@ -159,6 +160,9 @@ class Display:
         except BrokenPipeError:
             # Nobody looks any more; the sweep goes on all the same.
             self._face = None
+        except LedgerError:
+            # It is gone or cannot be read: the driver comes upon that, too, and says it.
+            pass
         finally:
             reader.close()
 

@@ -149,4 +149,12 @@ def folders(directory: Path) -> list[Path]:
     """The folders of all sweeps in `directory`, by name; none when it does not exist."""
     if not directory.is_dir():
         return []
-    return sorted(each.resolve() for each in directory.iterdir() if (each / LEDGER).is_file())
+    return sorted(each.resolve() for each in directory.iterdir() if _may_be_sweep(each))
+
+
+def _may_be_sweep(folder: Path) -> bool:
+    try:
+        return (folder / LEDGER).is_file()
+    except PermissionError:
+        # It cannot be told, so it is not hidden.
+        return True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 
@@ -117,7 +118,7 @@ def editing(url: str, name: str, *, force: bool = False) -> Iterator[Editor]:
 
 def ask_driver(url: str, name: str, wish: Literal["drain", "cancel"]) -> None:
     """Leave a wish for the driver of a sweep, which sees it at its next commit or heartbeat."""
-    engine = open_engine(url)
+    engine = open_engine(url, "write")
 
     def ask() -> None:
         with engine.begin() as connection:
@@ -133,11 +134,11 @@ def copy_as(url: str, to: Path, name: str) -> None:
     """Copy a ledger that holds one sweep to the file `to`, where the sweep is called `name` and begins anew."""
     engine = open_engine(url)
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.connection.driver_connection.execute("VACUUM INTO ?", (str(to),))  # type: ignore[union-attr]
+        with engine.connect() as connection, closing(sqlite3.connect(to)) as copied:
+            cast(sqlite3.Connection, connection.connection.driver_connection).backup(copied)
     finally:
         engine.dispose()
-    engine = open_engine(f"sqlite:///{to}")
+    engine = open_engine(t.url_of_file(to), "write")
     fresh: Mapping[str, Any] = {"status": _STOPPED, "owner": {}, "spent": 0.0, "wish": None, "created": time.time()}
     try:
         with engine.begin() as connection:

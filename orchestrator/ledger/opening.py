@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import LedgerAway, LedgerError
+from ..sanitizing import masked
 from . import postgres, sqlite
 from . import tables as t
 
@@ -24,11 +25,18 @@ _MAKING = 0x5377617468
 Result = TypeVar("Result")
 
 
-def open_engine(url: str, *, create: bool = False) -> sa.Engine:
-    """An engine for `url`; makes the tables when `create`. Raises `LedgerError` when it cannot be used."""
-    engine = _engine_of(url, create)
+Use = Literal["read", "write", "create"]
+
+
+def open_engine(url: str, use: Use = "read") -> sa.Engine:
+    """An engine for `url`: to read, to write, or to write into tables that are made where there are none.
+
+    Only those who write bring a ledger of an earlier version up to this one. Raises `LedgerError` when it cannot be
+    used, as one of a later version cannot.
+    """
+    engine = _engine_of(url, use)
     try:
-        insist(lambda: _ready(engine, create), OPENING_SECONDS)
+        insist(lambda: _ready(engine, use, shown(url)), OPENING_SECONDS)
     except LedgerError:
         engine.dispose()
         raise
@@ -67,41 +75,80 @@ def clock_of(engine: sa.Engine, clock: Callable[[], float]) -> sa.ColumnElement[
     return sa.literal(clock(), sa.Float)
 
 
+def file_presence(url: str) -> Callable[[], None]:
+    """A check that raises `LedgerError` once the file of a ledger is gone or another one; of a server it says nothing.
+
+    Costs a look at the folder, some microseconds.
+    """
+    return sqlite.presence(sqlite.path_of(url)) if url.startswith("sqlite") else lambda: None
+
+
+def stamp_of(url: str) -> Callable[[], sqlite.Stamp | None]:
+    """What tells whether a ledger in a file was written to; None of a server."""
+    path = sqlite.path_of(url) if url.startswith("sqlite") else None
+    return lambda: None if path is None else sqlite.stamp(path)
+
+
 def shown(url: str) -> str:
     """A ledger's URL as it may be shown, without a password."""
-    return postgres.masked(sa.make_url(url))
+    return masked(url)
 
 
-def _engine_of(url: str, create: bool) -> sa.Engine:
+def _engine_of(url: str, use: Use) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except ArgumentError:
         raise LedgerError("the ledger's URL cannot be read; write postgresql://USER@HOST:5432/DATABASE") from None
     match parsed.drivername.partition("+")[0]:
         case "sqlite":
-            return sqlite.engine_of(parsed, create=create)
+            return sqlite.reading_engine_of(url) if use == "read" else sqlite.engine_of(url, create=use == "create")
         case "postgresql" | "postgres":
             return postgres.engine_of(parsed)
         case other:
             raise LedgerError(
-                f"ledger {postgres.masked(parsed)} is in {other}, where none can be; write "
+                f"ledger {masked(url)} is in {other}, where none can be; write "
                 "postgresql://USER@HOST:5432/DATABASE, or leave it out for a SQLite file"
             )
 
 
-def _ready(engine: sa.Engine, create: bool) -> None:
-    if create:
+def _ready(engine: sa.Engine, use: Use, place: str) -> None:
+    if use == "create":
         with engine.execution_options(writing=True).begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING)))
+            _lock(connection)
+            new = not sa.inspect(connection).has_table(t.sweep.name)
+            sqlite.refuse_newer(place, _version(connection))
             t.metadata.create_all(connection)
-    with engine.connect() as connection:
-        outdated = _is_outdated(connection) if create or engine.dialect.name == "sqlite" else False
-    if outdated:
-        with engine.execution_options(writing=True).begin() as connection:
-            _add_what_is_new(connection)
+            if new:
+                _note_version(connection)
+    if use != "read" or engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            version = _version(connection)
+            sqlite.refuse_newer(place, version)
+            outdated = (version < t.VERSION or use != "read") and _is_outdated(connection)
+        if outdated and use == "read":
+            raise LedgerError(
+                f"ledger {place} was made by an earlier Swathe; `swathe run` of a sweep in it brings it up to date"
+            )
+        if outdated or (use != "read" and version < t.VERSION):
+            with engine.execution_options(writing=True).begin() as connection:
+                _lock(connection)
+                _add_what_is_new(connection)
     with engine.connect() as connection:
         connection.execute(sa.select(t.sweep.c.name).limit(1))
+
+
+def _lock(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING)))
+
+
+def _version(connection: sa.Connection) -> int:
+    """The version of the tables; 0 before there were versions."""
+    if connection.dialect.name == "sqlite":
+        return connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if not sa.inspect(connection).has_table(t.schema_version.name):
+        return 0
+    return connection.execute(sa.select(sa.func.max(t.schema_version.c.number))).scalar() or 0
 
 
 def _is_outdated(connection: sa.Connection) -> bool:
@@ -125,3 +172,13 @@ def _add_what_is_new(connection: sa.Connection) -> None:
             if column.name not in known:
                 text = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
                 connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {text}")
+    _note_version(connection)
+
+
+def _note_version(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA user_version = {t.VERSION}")
+    else:
+        t.schema_version.create(connection, checkfirst=True)
+        connection.execute(sa.delete(t.schema_version))
+        connection.execute(sa.insert(t.schema_version).values(number=t.VERSION))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from ..errors import LedgerAway, LedgerEmpty, LedgerError
+from ..sanitizing import masked
 
 LOCK_SECONDS = 30.0
 # How long a driver may sleep in a transaction, below the patience of the one that waits for it.
@@ -37,17 +38,15 @@ def engine_of(url: sa.URL) -> sa.Engine:
         )
     except ModuleNotFoundError:
         raise LedgerError(
-            f"ledger {masked(url)} needs the package psycopg, which is not installed; `pip install swathe[postgres]`"
+            f"ledger {_shown(url)} needs the package psycopg, which is not installed; `pip install swathe[postgres]`"
         ) from None
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "handle_error", lambda context: _explain(url, context.original_exception))
     return engine
 
 
-def masked(url: sa.URL) -> str:
-    """The URL as it may be shown: no password, be it in its usual place or in the query."""
-    shown = url.difference_update_query(["password", "sslpassword", "passfile"])
-    return shown.render_as_string(hide_password=True)
+def _shown(url: sa.URL) -> str:
+    return masked(url.render_as_string(hide_password=False))
 
 
 def _prepare(connection: object, _record: object) -> None:
@@ -67,8 +66,8 @@ def _explain(url: sa.URL, error: BaseException) -> None:
 
     if not isinstance(error, psycopg.Error):
         return
-    state, said = error.sqlstate or "", " ".join(str(error).split())
-    place = masked(url)
+    state, said = error.sqlstate or "", masked(" ".join(str(error).split()))
+    place = _shown(url)
     if state == _NO_TABLE:
         raise LedgerEmpty(f"ledger {place} has no tables; `swathe run` makes them when it starts a sweep") from None
     if state == _LOCKED:

@@ -6,16 +6,17 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 
-from ..errors import LedgerEmpty, LedgerError
+from ..errors import LedgerAway, LedgerEmpty, LedgerError
 from ..messages import Capacity, Cause, State, Suggestion, TrialKey
 from . import tables as t
-from .opening import clock_of, insist, one_moment, open_engine, shown
+from .opening import clock_of, insist, one_moment, open_engine, shown, stamp_of
 from .records import CellProgress, Failure, Progress, SweepRecord, Tail
 from .rows import decode_capacity, decode_suggestions
+from .sqlite import Stamp
 from .writing import PartRange
 
 SLICE = 2_000
@@ -26,11 +27,25 @@ Result = TypeVar("Result")
 
 
 def _patient(read: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Read again for a while when the database is away."""
+    """Read again for a while when the database is away, or has begun to be written to in the middle."""
 
     @functools.wraps(read)
     def patient(*given: Given.args, **named: Given.kwargs) -> Result:
-        return insist(lambda: read(*given, **named), READING_SECONDS)
+        stamp: Callable[[], Stamp | None] = cast(Any, given[0])._stamp
+
+        def attempt() -> Result:
+            before = stamp()
+            try:
+                found = read(*given, **named)
+            except LedgerError:
+                if before is None or not before.still or stamp() == before:
+                    raise
+            else:
+                if before is None or not before.still or stamp() == before:
+                    return found
+            raise LedgerAway("the ledger is written to all the time while it is read; read it once more")
+
+        return insist(attempt, READING_SECONDS)
 
     return patient
 
@@ -40,6 +55,7 @@ class Reader:
 
     def __init__(self, url: str, name: str | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self._engine = open_engine(url)
+        self._stamp = stamp_of(url)
         self._clock = clock
         self._shown = shown(url)
         try:

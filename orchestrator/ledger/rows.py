@@ -63,7 +63,7 @@ def trial_row(name: str, commit: int, record: RecordOutcome, info: WorkerInfo) -
         "state": outcome.state.value,
         "cause": outcome.cause.value if outcome.cause else None,
         "attempt": outcome.attempt,
-        "value": outcome.value,
+        "value": _number(outcome.value),
         "metrics": dumps(dict(outcome.metrics)),
         "steps": outcome.steps,
         "started": outcome.started,
@@ -127,6 +127,11 @@ def blob_row(name: str, commit: int, lease: int, blob: RowBlob) -> dict[str, Any
         "count": blob.count,
         "payload": blob.payload,
     }
+
+
+def _number(value: float | None) -> float | None:
+    """A number as every database keeps it: SQLite has no minus zero, and no NaN."""
+    return None if value is None or value != value else value + 0.0
 
 
 def _storable(text: str) -> str:

@@ -11,7 +11,11 @@ Word = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 # Of 64 bits; SQLite numbers rows by itself only where the type is called INTEGER.
 Long = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+# Of the tables below: one more with each change of them. A file has it as its `user_version`, a server in a table.
+VERSION = 1
+
 metadata = sa.MetaData()
+schema_version = sa.Table("schema_version", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True))
 
 sweep = sa.Table(
     "sweep",
@@ -174,4 +178,9 @@ part = sa.Table(
 
 def url_of(folder: Path) -> str:
     """The URL of the SQLite ledger in a sweep's folder."""
-    return f"sqlite:///{folder / 'ledger.db'}"
+    return url_of_file(folder / "ledger.db")
+
+
+def url_of_file(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters its path has."""
+    return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F").replace("#", "%23")

@@ -38,7 +38,7 @@ def try_ledger(url: str) -> str:
         "commits": 0,
         "leases": 0,
     }
-    with closing(_Disposing(open_engine(url, create=True))) as opened:
+    with closing(_Disposing(open_engine(url, "create"))) as opened:
         engine = opened.engine.execution_options(writing=True)
         with engine.connect() as connection, connection.begin() as transaction:
             connection.execute(sa.insert(t.sweep).values(row))

@@ -12,7 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from ..errors import OwnershipLost, SweepLive
+from ..errors import LedgerError, OwnershipLost, SweepLive
 from ..events import DiscardOutcome, RecordAttempt, RecordOutcome
 from ..faultpoints import reach
 from ..messages import Capacity, Pause, RowBlob, Suggestion, TrialKey, WorkerInfo
@@ -20,7 +20,7 @@ from ..schedule import Snapshot
 from . import rows as r
 from . import tables as t
 from .hearing import hear, heard
-from .opening import clock_of, insist, one_moment, open_engine
+from .opening import clock_of, file_presence, insist, one_moment, open_engine
 from .owner import Owner, refuse_live
 from .restoring import read_snapshot
 
@@ -64,7 +64,9 @@ class Ledger:
 
     def __init__(self, url: str, name: str, *, clock: Callable[[], float] = time) -> None:
         self.name = name
-        self._engine = open_engine(url)
+        self._engine = open_engine(url, "write")
+        self._url = url
+        self._present: Callable[[], None] = lambda: None
         self._clock = clock
         self._epoch = self._commits = -1
         self._token, self._process = "", os.getpid()
@@ -77,7 +79,7 @@ class Ledger:
 
         Raises `SweepLive` when another driver has just done so.
         """
-        engine = open_engine(url, create=True)
+        engine = open_engine(url, "create")
         row = {"amendments": [], "epoch": 0, "heartbeat": 0.0, "owner": {}, "status": "new", "commits": 0, "leases": 0}
         row = {"name": name, "created": time(), **row, **record}
         reach("ledger.made")
@@ -90,6 +92,7 @@ class Ledger:
     def claim(self, owner: Owner, *, force: bool = False) -> None:
         """Become the one writer. Raises `SweepLive` when another driver is alive, unless `force`."""
         insist(lambda: self._claim(owner, force))
+        self._present = file_presence(self._url)
         reach("ledger.claimed")
 
     def _claim(self, owner: Owner, force: bool) -> None:
@@ -248,6 +251,8 @@ class Ledger:
             )
 
         def attempt() -> Any:
+            # A file that was deleted takes commits as before, and they are lost with it.
+            self._present()
             with self._engine.begin() as connection:
                 number = self._fence(connection, advance, {"leases": leases} if leases else {}, status)
                 return None if number is None else work(connection, number)
@@ -273,6 +278,11 @@ class Ledger:
             return row.commits
         if advance and connection.execute(sa.select(t.sweep.c.commits).where(mine)).scalar() == self._commits + advance:
             return None
+        if connection.execute(sa.select(t.sweep.c.name).where(t.sweep.c.name == self.name)).first() is None:
+            raise LedgerError(
+                f"sweep {self.name} is gone from its ledger while it ran, so nothing more is written; restore it, and "
+                "the same command goes on"
+            )
         raise OwnershipLost(
             f"sweep {self.name} was taken over by another driver; this one has stopped and written nothing more. "
             f"Watch the other with `swathe status {self.name}`"

@@ -205,3 +205,36 @@ def test_the_command_line_reads_through_a_ledger(
     assert len(swathe("results", "tiny", "--csv").splitlines()) == 13
     assert "did you mean `tiny`" in swathe("status", "tinny", code=2)
     assert swathe("report", "tiny").strip().endswith("report.html")
+
+
+EVERY_FLOAT = """
+import math, struct
+
+VALUES = [-0.0, 0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -1.7976931348623157e308,
+          math.inf, -math.inf, math.nan, struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000123))[0],
+          0.1 + 0.2, 1 / 3, math.nextafter(1.0, 2.0), 2.0**53, -1.0, 1e22, 9007199254740993.0, 4.35,
+          123456789012345680.0]
+
+def train(trial):
+    value = VALUES[trial.params["number"]]
+    for step, each in enumerate(VALUES):
+        if math.isfinite(each):
+            trial.report(step, loss=0.0, other=each)
+    return {"loss": value, "other": value}
+"""
+
+
+def test_every_float_gives_the_same_hash_in_a_file_and_in_a_database(
+    make_sweep, postgres: Postgres, tmp_path: Path
+) -> None:
+    spec = "name: floats\ntask: ./train.py:train\nmetric: loss\ndirection: minimize\nlimits: {failures: 1.0}\n"
+    sweep = make_sweep(task=EVERY_FLOAT, text=f"{spec}grid: {{number: {[*range(20)]}}}\nseeds: 1\n")
+    homes = []
+    for name, url in (("file", None), ("database", postgres.database())):
+        launch = Launch(tmp_path / name, "inline", ledger=url)
+        driver.run(sweep, launch)
+        homes.append(launch.home("floats"))
+    tables = [load.trials(home).sort_values("param.number") for home in homes]
+    # Finite ones complete, with every bit but the sign of zero in `value`, which SQLite does not keep.
+    assert [sum(each["state"] == "COMPLETE") for each in tables] == [16, 16]
+    assert hashed(homes[0]) == hashed(homes[1])

@@ -40,9 +40,11 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def ask(url: str, statement: str) -> None:
     engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text(statement))
+    finally:
+        engine.dispose()
 
 
 def decided(trial: TrialKey, value: float = 1.0, lease: int = 1) -> tuple[RecordOutcome, WorkerInfo]:
@@ -234,3 +236,47 @@ def test_sweeps_of_one_database_do_not_see_each_other(url: str, ledger: Ledger) 
         Reader(url)
     for each in (other, *readers):
         each.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [(-0.0, "0.0"), (math.nan, "None"), (-math.inf, "-inf"), (-5e-324, "-5e-324")]
+)
+def test_a_value_is_the_same_in_every_database(value: float, kept: str, url: str, ledger: Ledger) -> None:
+    ledger.commit(Batch(outcomes=[decided(A, value)]))
+    reader = Reader(url, "s")
+    assert repr(reader.tail().trials[0].value) == kept
+    reader.close()
+
+
+def test_a_ledger_of_a_later_version_is_one_line(url: str, ledger: Ledger) -> None:
+    files = url.startswith("sqlite")
+    ask(url, "PRAGMA user_version = 99" if files else "UPDATE schema_version SET number = 99")
+    for opens in (Reader, Ledger, lambda url, name: Ledger.create(url, name, {})):
+        with pytest.raises(LedgerError, match="newer Swathe"):
+            opens(url, "s")
+
+
+def test_a_ledger_of_an_earlier_version_is_upgraded_by_a_writer_only(url: str, ledger: Ledger) -> None:
+    files = url.startswith("sqlite")
+    for statement in ("ALTER TABLE sweep DROP COLUMN warm", "DROP TABLE capacity"):
+        ask(url, statement)
+    ask(url, "PRAGMA user_version = 0" if files else "DROP TABLE schema_version")
+    if files:
+        reader = Reader(url, "s")
+        assert reader.sweep().warm == () and reader.capacities() == {}
+        reader.close()
+    else:
+        with pytest.raises(LedgerError, match="earlier Swathe; `swathe run`"):
+            Reader(url, "s")
+    with pytest.raises(Exception, match=r"warm"):
+        ask(url, "SELECT warm FROM sweep")
+    Ledger(url, "s").close()
+    reader = Reader(url, "s")
+    assert reader.sweep().warm == () and reader.capacities() == {}
+    reader.close()
+
+
+def test_a_sweep_that_is_deleted_under_its_driver_is_said_to_be(url: str, ledger: Ledger) -> None:
+    ask(url, "DELETE FROM sweep")
+    with pytest.raises(LedgerError, match="sweep s is gone from its ledger"):
+        ledger.heartbeat()
