@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from .processes import LAST_LINES, Group, Start, death, out_of_memory_kills
 from .spec import Sweep
 from .spec.commands import fill, words_of
 from .task import Task, Trial
+from .trial_folder import make_trial_folder, note_shared_writes, remove_links, watched_files
 
 POLL_SECONDS = 0.1
 _CHUNK = 1 << 16
@@ -40,7 +42,7 @@ def command_task(sweep: Sweep) -> Task:
     """The command of `sweep` as a task. Raises `TaskError` when there is no such program."""
     assert sweep.command is not None
     deadlines = Deadlines(sweep.limits.trial, sweep.limits.stall)
-    command = Command(sweep.command, sweep.root, sweep.objectives, deadlines)
+    command = Command(sweep.command, sweep.root, sweep.objectives, deadlines, own_folder=sweep.folder is None)
     first = words_of(sweep.command)[0]
     if all(piece.name is None for piece in first):
         _find_program("".join(piece.text for piece in first), sweep.root)
@@ -49,12 +51,13 @@ def command_task(sweep: Sweep) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Runs `text` in `root` for one trial after another."""
+    """Runs `text` for one trial after another: each in a folder of its own in which `root` is seen, or in `root`."""
 
     text: str
     root: Path
     objectives: tuple[str, ...]
     deadlines: Deadlines = NO_DEADLINES
+    own_folder: bool = False
 
     def __call__(self, trial: Trial) -> dict[str, float] | None:
         """Train once. Raises `CommandFailed`, and `TrialFailed` for what the command did not decide."""
@@ -62,16 +65,34 @@ class Command:
         with tempfile.TemporaryDirectory(prefix="swathe-report-") as scratch:
             notes = Path(scratch) / "report.jsonl"
             notes.touch()
-            start = Start(words, self.root, _environment(trial, notes))
             heard = _Heard(trial, self.objectives)
             kills = out_of_memory_kills()
-            with Group(start, subprocess.PIPE, subprocess.PIPE) as group, notes.open("rb") as reported:
-                status = self._listen(group, reported, heard)
+            with self._folder(trial) as folder:
+                start = Start(words, folder, _environment(trial, notes, folder))
+                with Group(start, subprocess.PIPE, subprocess.PIPE) as group, notes.open("rb") as reported:
+                    status = self._listen(group, reported, heard)
         if status < 0:
             raise death(status, kills, heard.last_lines)
         if status > 0:
             raise _failure(status, heard.last_lines)
         return heard.result()
+
+    @contextmanager
+    def _folder(self, trial: Trial) -> Iterator[Path]:
+        """The folder in which the command runs, while it does."""
+        if not self.own_folder:
+            yield self.root
+            return
+        place = trial.folder
+        sweep = place.parents[2]
+        before = watched_files(self.root, sweep)
+        own = make_trial_folder(place, self.root, sweep)
+        try:
+            yield own
+        finally:
+            remove_links(own)
+            if written := note_shared_writes(before, self.root, sweep):
+                print(f"Swathe: in the spec's folder, which all trials see, there changed: {', '.join(written)}")
 
     def _listen(self, group: Group, reported: BinaryIO, heard: _Heard) -> int:
         """Take everything in until the command ends; returns its exit status."""
@@ -196,12 +217,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _environment(trial: Trial, notes: Path) -> Mapping[str, str]:
+def _environment(trial: Trial, notes: Path, folder: Path) -> Mapping[str, str]:
     return {
         "PYTHONUNBUFFERED": "1",
         **os.environ,
         "PATH": _path(),
+        "PWD": str(folder),
         "SWATHE_TRIAL": trial.name,
+        "SWATHE_FOLDER": str(folder),
         "SWATHE_REPORT": str(notes),
     }
 

@@ -21,6 +21,11 @@ def artifacts_path(folder: Root, trial: TrialKey) -> Root:
     return folder / f"artifacts/{trial.cell}/{trial.configuration}.{trial.replicate}"
 
 
+def work_path(folder: Root, trial: TrialKey) -> Root:
+    """The folder of the files that a trial writes and nobody else reads; it exists once the trial has asked for it."""
+    return folder / f"work/{trial.cell}/{trial.configuration}.{trial.replicate}"
+
+
 def checkpoints_path(folder: Root, trial: TrialKey) -> Root:
     """Where a trial's states are kept, a folder for each step."""
     return folder / f"checkpoints/{trial.cell}/{trial.configuration}.{trial.replicate}"

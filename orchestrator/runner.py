@@ -18,7 +18,7 @@ from .cutoffs import Follower
 from .deadlines import NO_DEADLINES, Deadlines, Stopwatch
 from .errors import Interrupted, StorageError
 from .isolation import end_copy, isolated, watched_threads
-from .layout import artifacts_path, log_path
+from .layout import artifacts_path, log_path, work_path
 from .messages import Assignment, Cause, Outcome, State, TrialKey, Verdict
 from .outcomes import cause_of, describe, read_result
 from .schema import MetricRow
@@ -259,6 +259,7 @@ class Runner:
             sink=recorder,
             restore=None if resume is None else lambda: states.load(trial, resume),
             artifacts=artifacts_path(folder, trial),
+            folder=work_path(folder, trial),
             share=self._share,
         )
 

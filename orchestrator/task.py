@@ -251,6 +251,7 @@ class Trial:
         sink: ReportSink | None = None,
         restore: Callable[[], Any] | None = None,
         artifacts: Path | None = None,
+        folder: Path | None = None,
         share: Callable[[str, Callable[[], Any]], Any] | None = None,
     ) -> None:
         self.params: Mapping[str, Scalar] = MappingProxyType(dict(params))
@@ -261,6 +262,7 @@ class Trial:
         self._sink = sink
         self._restore = restore
         self._artifacts = artifacts
+        self._folder = folder
         self._share = share
         self._step = -1
         self._seen: set[str] = set()
@@ -321,6 +323,14 @@ class Trial:
             raise ValueError(f"artifact {shown(name)} must be a relative path inside the trial's folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this trial's own for files that it writes and reads again; it stays when the trial has ended."""
+        if self._folder is None:
+            raise RuntimeError("this trial has no folder of its own; pass folder= when making a Trial by hand")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
 
     def shared(self, key: str, factory: Callable[[], Any]) -> Any:
         """`factory()`, made once per resident worker and kept under `key`; treat it as read-only."""

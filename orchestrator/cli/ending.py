@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 import pandas as pd
 
 from ...analysis import load, pareto, report
 from ..driver import Finished
 from ..messages import Cause
+from ..trial_folder import shared_writes
 from .best import best_rows, show_best
 from .front import show_front
 from .opening import Opened
@@ -17,6 +21,7 @@ from .status import MOST_FAILURES, show_failures
 from .verdict import show_verdict
 
 MOST_CELLS = 20
+MOST_FILES = 5
 
 
 def tell_ending(opened: Opened, finished: Finished) -> None:
@@ -33,7 +38,29 @@ def tell_ending(opened: Opened, finished: Finished) -> None:
     _tell_tolerance(opened, now, finished)
     if counts.complete and finished.reason not in ("drained", "cancelled", "failures"):
         _tell_results(opened)
+    _tell_shared_writes(opened)
     _tell_next(opened)
+
+
+def _tell_shared_writes(opened: Opened) -> None:
+    """Files of the spec's folder that trials of a command may have read from each other."""
+    written = [] if opened.sweep.command is None else shared_writes(opened.folder)
+    # What this very process prints may go to a file there.
+    written = [name for name in written if not _is_output(opened.sweep.root / name)]
+    if not written:
+        return
+    named = ", ".join(written[:MOST_FILES]) + (f" and {len(written) - MOST_FILES} more" * (len(written) > MOST_FILES))
+    click.echo(
+        f"\nin {near(opened.sweep.root)} there changed while trials ran: {named}. If the command writes them, trials "
+        "meet each other's: move them away, and each trial makes its own, or name them by {trial}"
+    )
+
+
+def _is_output(path: Path) -> bool:
+    try:
+        return any(os.path.samestat(os.fstat(stream), path.stat()) for stream in (1, 2))
+    except OSError:
+        return False
 
 
 def _tell_tolerance(opened: Opened, now: Standing, finished: Finished) -> None:

@@ -37,6 +37,13 @@ def check_code(task: str | None, command: str | None) -> None:
         raise broken(("command",), command, f"the task is {show(task)} already: {rule}", "remove one of them")
 
 
+def check_folder(folder: str | None, command: str | None) -> None:
+    """Only a command is given a folder. Raises `Fault`."""
+    if folder is not None and command is None:
+        rule = "only a command runs in a folder of its own; a task runs in the spec's folder"
+        raise broken(("folder",), folder, rule, "remove it; trial.folder is a trial's own folder")
+
+
 def check_directions(metrics: Sequence[str], direction: str | Sequence[str]) -> None:
     """A list of directions has one for each metric. Raises `Fault`."""
     if not isinstance(direction, str) and len(direction) != len(metrics):

@@ -101,6 +101,11 @@ class Sweep(Section):
     warm_start: SweepNames | None = Field(
         default=None, description="Earlier sweeps in the same folder whose results the model knows.", examples=["NAME"]
     )
+    folder: Literal["shared"] | None = Field(
+        default=None,
+        description="shared: commands run in the spec's folder; without it each trial in a folder of its own.",
+        examples=["shared"],
+    )
     isolate: Literal["process"] | None = Field(
         default=None, description="process: each trial in a process of its own.", examples=["process"]
     )
@@ -117,6 +122,7 @@ class Sweep(Section):
 
     def _check(self) -> None:
         rules.check_code(self.task, self.command)
+        rules.check_folder(self.folder, self.command)
         rules.check_directions(self.objectives, self.direction)
         rules.check_names(self.grid, self.search, self.fixed)
         if self.command is not None:
