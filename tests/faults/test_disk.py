@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from swathe.orchestrator import compaction
+from swathe.orchestrator.errors import StorageError
 from tests.faults import judging, sweeps
 from tests.faults.launching import Life, Tight, undisturbed
 
@@ -110,7 +111,7 @@ def test_a_write_ahead_log_that_lost_its_end(kept: float, project: sweeps.Projec
     """What a disk without a working fsync leaves: older, but whole. (Checkpoints of what was lost may be gone.)"""
     project = sweeps.make(project.folder / "plain", configurations=16, sampler="random")
     twin = undisturbed(project)
-    die(project, "part.finished:3")
+    die(project, "part.finished:1")
     log = project.sweep_in("sweeps") / "ledger.db-wal"
     log.write_bytes(log.read_bytes()[: int(kept * log.stat().st_size)])
     finish(project, twin, [])
@@ -140,10 +141,17 @@ def test_a_damaged_ledger_is_named_and_left_alone(project: sweeps.Project) -> No
     assert [path.name for path in folder.iterdir()] == ["ledger.db"]
 
 
-def test_a_damaged_part_is_named(project: sweeps.Project) -> None:
+@pytest.mark.parametrize("table", ["trials", "metrics"])
+def test_a_damaged_part_is_rebuilt_from_the_ledger_or_named(table: str, project: sweeps.Project) -> None:
+    """The ledger keeps the rows of `trials` for good; those of `metrics` are in their part alone."""
     life = Life(project, "sweeps")
     assert life.end() == 0, life.output
-    (part, *_) = sorted(project.sweep_in("sweeps").glob("trials/*.parquet"))
+    folder = project.sweep_in("sweeps")
+    whole = compaction.read_tables(folder)
+    (part, *_) = sorted(folder.glob(f"{table}/*.parquet"))
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(Exception, match=part.name):
-        compaction.read_tables(project.sweep_in("sweeps"))
+    if table == "trials":
+        assert compaction.read_tables(folder).trials.equals(whole.trials)
+    else:
+        with pytest.raises(StorageError, match=part.name):
+            compaction.read_tables(folder)
