@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ def common() -> dict[str, int]:
 def main(port: int) -> None:
     """Serve until standard input is closed."""
     import ray
+    from ray._common.utils import get_default_ray_temp_dir
     from ray._private.utils import write_ray_address
     from ray._raylet import GcsClient
     from ray.cluster_utils import Cluster
@@ -39,6 +41,8 @@ def main(port: int) -> None:
     # Ray tells a job where its cluster is by a file in this folder, or else names any Ray of the machine.
     folder = tempfile.mkdtemp(prefix="swathe-ray-")
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": port, "temp_dir": folder, **common()}
+    # `Cluster` writes its address into Ray's default folder too, which does not exist on a new machine.
+    os.makedirs(get_default_ray_temp_dir(), exist_ok=True)
     cluster = Cluster(initialize_head=True, head_node_args=head)
     write_ray_address(cluster.address, folder)
     nodes: dict[str, Any] = {}
